@@ -1,0 +1,3 @@
+"""Search, explain and improve the receptive fields of convolutional networks."""
+
+__version__ = "0.1.0"
