@@ -1,0 +1,79 @@
+"""A space: the operators every slot may hold, and how they stand there."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rfsearch.errors import UserError, unknown
+from rfsearch.spaces.architecture import FORMS, Choice
+from rfsearch.spaces.operator import Operator
+
+if TYPE_CHECKING:  # numpy only comes with the generator that is handed in
+    from numpy.random import Generator
+
+__all__ = ["FORMS", "Space"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Every slot may hold any one of ``operators``, in the given form.
+
+    >>> space = Space("pair", "residual", (Operator("identity"), Operator("ssp")))
+    >>> space.size(16)
+    65536
+    """
+
+    name: str
+    form: str
+    operators: tuple[Operator, ...]
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise unknown("form", self.form, FORMS)
+        if not self.operators:
+            raise UserError(f"space {self.name!r} has no operators; it needs at least one")
+        for index, label in enumerate(self.labels):
+            if label in self.labels[:index]:
+                raise UserError(f"space {self.name!r} holds operator {label!r} twice")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The operators' short names, in order."""
+        return tuple(operator.label for operator in self.operators)
+
+    def size(self, num_slots: int) -> int:
+        """How many architectures there are."""
+        size: int = len(self.operators) ** num_slots  # a negative exponent would be a float
+        return size
+
+    def choose(self, slots: Sequence[str], indices: Sequence[int]) -> tuple[Choice, ...]:
+        """One choice per slot from one operator index per slot."""
+        return tuple(
+            Choice(slot, self.form, (self.operators[index],))
+            for slot, index in zip(slots, indices, strict=True)
+        )
+
+    def sample(self, slots: Sequence[str], rng: Generator) -> tuple[Choice, ...]:
+        """An independent uniform choice for every slot."""
+        return self.choose(slots, rng.integers(len(self.operators), size=len(slots)).tolist())
+
+    def enumerate(self, slots: Sequence[str]) -> Iterator[tuple[Choice, ...]]:
+        """All `size` choices, the last slot changing fastest."""
+        for indices in itertools.product(range(len(self.operators)), repeat=len(slots)):
+            yield self.choose(slots, indices)
+
+    def mutate(self, choices: Sequence[Choice], rng: Generator) -> tuple[Choice, ...]:
+        """The same choices but for one slot, uniformly drawn, that holds another operator."""
+        if not choices or len(self.operators) < 2:
+            raise UserError(f"space {self.name!r} leaves nothing to mutate")
+        place = int(rng.integers(len(choices)))
+        old = choices[place]
+        others = [operator for operator in self.operators if operator not in old.operators]
+        if not others:  # a pair out of two operators
+            others = list(self.operators)
+        new = Choice(old.slot, self.form, (others[int(rng.integers(len(others)))],))
+        return (*choices[:place], new, *choices[place + 1 :])
