@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from rfsearch.data import digits
-from rfsearch.data.digits import DigitsSettings
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+
+from rfsearch.data import digits, factory, folder, published
+from rfsearch.data.augmentation import Augmentation, AugmentationSettings, Draws, normalise
 from rfsearch.data.images import Dataset, Images, SearchSplits, join
-from rfsearch.data.splits import Request
-from rfsearch.errors import unknown
+from rfsearch.data.request import DigitsSettings, Request
+from rfsearch.errors import UserError, unknown
 
-__all__ = ["DATASETS", "Dataset", "DigitsSettings", "Images", "SearchSplits", "join", "load"]
+__all__ = [
+    "DATASETS",
+    "Augmentation",
+    "AugmentationSettings",
+    "Dataset",
+    "DigitsSettings",
+    "Draws",
+    "Images",
+    "Request",
+    "SearchSplits",
+    "join",
+    "load",
+    "normalise",
+]
 
-DATASETS = {
+DATASETS: dict[str, Callable[[Request], Dataset]] = {
     "digits": digits.load,
+    "fashionmnist": published.load_fashionmnist,
+    "cifar10": published.load_cifar10,
+    "imagefolder": folder.load,
 }
 
 
@@ -25,8 +45,23 @@ def load(
     download: bool = False,
     settings: DigitsSettings | None = None,
 ) -> Dataset:
-    """Load ``NAME[:ROOT]``."""
-    name, _, root = spec.partition(":")
-    if name not in DATASETS:
-        raise unknown("data", name, DATASETS)
-    return DATASETS[name](Request(root, seed, image_size, images, test_images, download), settings)
+    """The data set called ``spec``: ``NAME[:ROOT]``, ``imagefolder:PATH`` or
+    ``package.module:factory``.
+
+    ``seed`` is the data seed: it cuts the splits and draws the digits, and stays the same while
+    the seed of the search changes, so that all searches see the same images and test split.
+    ``image_size`` (height, width) is the data set's own where None. ``images`` caps the weights
+    and alpha splits together, and selection at a quarter of it; ``test_images`` the test split.
+    """
+    name, colon, rest = spec.partition(":")
+    request = Request(
+        "", seed, image_size, images, test_images, download, settings or DigitsSettings()
+    )
+    if name in DATASETS:
+        return DATASETS[name](replace(request, root=rest))
+    if colon and rest.isidentifier() and all(part.isidentifier() for part in name.split(".")):
+        if "." in name or find_spec(name):
+            return factory.load(spec, request)
+        known = ", ".join(DATASETS)
+        raise UserError(f"data {spec!r}: {name!r} is neither a data set ({known}) nor a module")
+    raise unknown("data", name, [*DATASETS, "package.module:factory"])

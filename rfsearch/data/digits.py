@@ -8,7 +8,7 @@ a fragment of it, appears in one of the four splits only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from rfsearch import seeds
 from rfsearch.data.images import Dataset, Images
-from rfsearch.data.splits import SOURCES, SPLITS, Indices, Request, assemble, cut
+from rfsearch.data.request import DigitsSettings, Request
+from rfsearch.data.splits import SOURCES, SPLITS, Indices, assemble, cut
 from rfsearch.errors import UserError
 
 SIDE = 8
@@ -28,49 +29,6 @@ STEPS = 256
 """Interpolation weights are multiples of 1/256, so that sums of products are exact integers in
 float32 and the images are the same, bit for bit, on every machine."""
 CHUNK = 64
-
-
-@dataclass(frozen=True)
-class DigitsSettings:
-    """The images that are made. Sizes are pixels on a canvas of ``canvas``; another image size
-    scales them in proportion."""
-
-    weights_images: int = field(default=2000, metadata={"help": "images of the weights split"})
-    alpha_images: int = field(default=2000, metadata={"help": "images of the alpha split"})
-    selection_images: int = field(default=1000, metadata={"help": "images of the selection split"})
-    test_images: int = field(default=2000, metadata={"help": "images of the test split"})
-    min_size: int = field(default=24, metadata={"help": "smallest side of a digit, in pixels"})
-    max_size: int = field(default=36, metadata={"help": "largest side of a digit, in pixels"})
-    fragments: int = field(
-        default=4, metadata={"help": "fragments of other digits put on each image as clutter"}
-    )
-    fragment_size: int = field(default=8, metadata={"help": "side of a fragment, in pixels"})
-    canvas: int = field(
-        default=64, metadata={"help": "side of the image, in pixels, where none is asked for"}
-    )
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.fragment_size <= self.min_size <= self.max_size <= self.canvas:
-            raise UserError(
-                "digits: sizes must be 1 <= fragment_size <= min_size <= max_size <= canvas, not "
-                f"{self.fragment_size}, {self.min_size}, {self.max_size}, {self.canvas}"
-            )
-        if min(self.counts) < 1 or self.fragments < 0:
-            raise UserError("digits: every split needs at least one image, and fragments >= 0")
-
-    @property
-    def counts(self) -> tuple[int, int, int, int]:
-        """Images of each split, in the order of ``SPLITS``."""
-        return (self.weights_images, self.alpha_images, self.selection_images, self.test_images)
-
-    def scaled_to(self, image_size: tuple[int, int]) -> DigitsSettings:
-        """The same scene on a canvas whose shorter side is that of ``image_size``."""
-        canvas = min(image_size)
-        low, high, part = (
-            max(1, round(side * canvas / self.canvas))
-            for side in (self.min_size, self.max_size, self.fragment_size)
-        )
-        return replace(self, canvas=canvas, min_size=low, max_size=high, fragment_size=part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +86,9 @@ def paint(layout: Layout, digits: npt.NDArray[np.float32], image_size: tuple[int
     images = np.empty((num_images, 1, *image_size), np.uint8)
     for start in range(0, num_images, CHUNK):
         part = slice(start, start + CHUNK)
+        size, extent = layout.size[part], layout.extent[part]
         rows, columns = (
-            _taps(
-                length,
-                *(a[part] for a in (layout.size, layout.extent)),
-                layout.cut[part, :, axis],
-                layout.place[part, :, axis],
-            )
+            _taps(length, size, extent, layout.cut[part, :, axis], layout.place[part, :, axis])
             for axis, length in enumerate(image_size)
         )
         patches = rows @ digits[layout.source[part]] @ columns.swapaxes(-1, -2)
@@ -179,15 +133,14 @@ def layouts(
     return result
 
 
-def load(request: Request, settings: DigitsSettings | None = None) -> Dataset:
+def load(request: Request) -> Dataset:
     """Cluttered digits cut into four splits."""
     if request.root:
         raise UserError(
             f"digits is built in and has no root: 'digits', not 'digits:{request.root}'"
         )
-    settings = settings or DigitsSettings()
-    image_size = request.image_size or (settings.canvas, settings.canvas)
-    settings = settings.scaled_to(image_size)
+    image_size = request.image_size or (request.digits.canvas, request.digits.canvas)
+    settings = request.digits.scaled_to(image_size)
     digits, labels = source_digits()
     splits = {}
     for split, layout in layouts(labels, image_size, settings, request).items():

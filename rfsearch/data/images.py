@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -131,3 +132,20 @@ def measure(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         means.append(first / total / 255)
         stds.append(variance**0.5 / 255 if variance > 0 else 1.0)
     return tuple(means), tuple(stds)
+
+
+def resized(pixels: Tensor, image_size: tuple[int, int] | None) -> Tensor:
+    """uint8 pixels (N, C, H, W) at ``image_size``: scaled until they cover it, antialiased, then
+    cropped about the centre. None leaves them as they are."""
+    height, width = pixels.shape[-2:]
+    if image_size is None or image_size == (height, width):
+        return pixels
+    factor = max(image_size[0] / height, image_size[1] / width)
+    cover = [max(a, round(b * factor)) for a, b in zip(image_size, (height, width), strict=True)]
+    top, left = ((a - b) // 2 for a, b in zip(cover, image_size, strict=True))
+    parts = []
+    for part in pixels.split(1024):  # float copies of a whole data set would not fit
+        scaled = F.interpolate(part.float(), cover, mode="bilinear", antialias=True)
+        whole = scaled.round_().clamp_(0, 255).to(torch.uint8)
+        parts.append(whole[..., top : top + image_size[0], left : left + image_size[1]])
+    return torch.cat(parts).contiguous()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rfsearch import seeds
 from rfsearch.data.images import Dataset, Images, SearchSplits, measure
+from rfsearch.data.request import Request
 from rfsearch.errors import UserError
 
 Indices = npt.NDArray[np.int64]
@@ -28,29 +29,6 @@ SOURCES = (0.30, 0.30, 0.15, 0.25)
 """Shares of the four splits where sources are few: handwritten digits, a folder without a test."""
 TRAINING = (0.45, 0.45, 0.10)
 """Shares of weights, alpha and selection where the data set brings its own test split."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a loader is asked for.
-
-    ``images`` caps weights and alpha together and selection at a quarter of it, ``test_images``
-    the test split; None leaves them whole. ``seed`` is the data seed, which is not the seed of
-    the search: all searches see the same images.
-    """
-
-    root: str = ""
-    seed: int = 0
-    image_size: tuple[int, int] | None = None
-    images: int | None = None
-    test_images: int | None = None
-    download: bool = False
-
-    def limits(self) -> tuple[int | None, int | None, int | None, int | None]:
-        """The largest number of images of each split, in the order of ``SPLITS``."""
-        if self.images is None:
-            return None, None, None, self.test_images
-        return self.images // 2, self.images // 2, self.images // 4, self.test_images
 
 
 @dataclass(frozen=True)

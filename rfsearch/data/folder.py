@@ -1,0 +1,209 @@
+"""Folders of images, one folder per class: torchvision's ImageFolder conventions.
+
+``PATH/train`` and ``PATH/test`` (or ``val``) are given splits, and the second is the untouched
+test split; where all three exist, train and val together are what is searched and trained on. A
+flat ``PATH/CLASS/...`` gets a seeded split. Images become RGB, turned upright by their EXIF
+orientation, scaled until they cover the image size and cropped about the centre.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from rfsearch.data.images import Dataset
+from rfsearch.data.request import SMALLEST, Request
+from rfsearch.data.splits import Collection, Indices, assemble, cut_four, cut_three
+from rfsearch.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""What counts as an image, as in torchvision."""
+DEFAULT_SIZE = (64, 64)
+WORKERS = min(8, os.cpu_count() or 1)
+TOLD = 3
+"""How many names an error gives before it only counts."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of some class folders: ``paths`` and ``labels`` (N,) into ``classes``."""
+
+    classes: tuple[str, ...]
+    paths: tuple[Path, ...]
+    labels: Indices
+
+
+def load(request: Request) -> Dataset:
+    """The images below ``request.root``, cut into four splits."""
+    if not request.root:
+        raise UserError("imagefolder needs a path: imagefolder:PATH with one folder per class")
+    root = Path(request.root).expanduser()
+    size = request.image_size or DEFAULT_SIZE
+    given = _given(root)
+    if given is None:
+        listing = list_images(root)
+        splits = cut_four(_collection(root, listing, size), request)
+    else:
+        listing, test = given
+        splits = cut_three(
+            _collection(root, listing, size), _collection(root, test, size), request
+        )
+    return assemble("imagefolder", str(root), listing.classes, True, splits)
+
+
+def _given(root: Path) -> tuple[Listing, Listing] | None:
+    """The listings of given splits (training, test), or None for a flat folder of classes."""
+    names = {path.name for path in _folders(root)} & {"train", "val", "test"}
+    if not names:
+        return None
+    if "train" not in names or len(names) == 1:
+        raise UserError(
+            f"{root} has {' and '.join(sorted(names))}/ inside but not train/ with val/ or test/; "
+            "for a seeded split name a folder that holds only the class folders"
+        )
+    parts = {name: list_images(root / name) for name in sorted(names)}
+    train, test = parts.pop("train"), parts.pop("test" if "test" in names else "val")
+    for name, part in (("test" if "test" in names else "val", test), *parts.items()):
+        _check_same_classes(root, train.classes, name, part.classes)
+    for more in parts.values():
+        labels = np.concatenate([train.labels, more.labels])
+        train = Listing(train.classes, train.paths + more.paths, labels)
+    return train, test
+
+
+def _check_same_classes(
+    root: Path, train: tuple[str, ...], name: str, other: tuple[str, ...]
+) -> None:
+    alone = [f"{c} only in train" for c in train if c not in other]
+    alone += [f"{c} only in {name}" for c in other if c not in train]
+    if alone:
+        raise UserError(
+            f"the class folders of {root / 'train'} and {root / name} differ: "
+            f"{_first(alone)}; both need the same classes"
+        )
+
+
+def list_images(root: Path) -> Listing:
+    """The images of a folder of class folders, sorted as torchvision sorts them."""
+    folders = _folders(root)
+    files = {folder.name: _files(folder) for folder in folders}
+    empty = [name for name, paths in files.items() if not paths]
+    if len(empty) == len(files):
+        raise UserError(
+            f"no images in {root}: one folder per class is expected, each with images "
+            f"({' '.join(EXTENSIONS)})"
+        )
+    if empty:
+        raise UserError(f"class folders of {root} without images: {_first(empty)}; remove them")
+    if len(files) == 1:
+        raise UserError(f"{root} has one class, {folders[0].name!r}; at least two are needed")
+    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
+    paths = tuple(path for several in files.values() for path in several)
+    return Listing(tuple(files), paths, labels)
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        reason = "there is no such folder" if not root.exists() else error.strerror
+        raise UserError(f"cannot read images from {root}: {reason}") from error
+    return [path for path in entries if path.is_dir() and not path.name.startswith(".")]
+
+
+def _files(folder: Path) -> list[Path]:
+    found = []
+    for parent, _, names in sorted(os.walk(folder, followlinks=True)):
+        here = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        found += [path for path in here if path.suffix.lower() in EXTENSIONS]
+    return found
+
+
+def _collection(root: Path, listing: Listing, size: tuple[int, int]) -> Collection:
+    def read(index: Indices) -> Tensor:
+        return read_images(root, [listing.paths[i] for i in index], size)
+
+    return Collection(listing.labels, read)
+
+
+def read_images(root: Path, paths: list[Path], size: tuple[int, int]) -> Tensor:
+    """The images at ``paths``, uint8 (N, 3, H, W); all that cannot be used in one error."""
+    _check_memory(len(paths), size)
+    pixels = np.empty((len(paths), 3, *size), np.uint8)
+
+    def fill(place: int) -> str | None:
+        try:
+            pixels[place] = decode(paths[place], size).transpose(2, 0, 1)
+        except Exception as error:  # Pillow's decoders raise nearly anything on broken files
+            return f"{paths[place].relative_to(root)} ({_reason(error)})"
+        return None
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(WORKERS) as pool:
+        warnings.filterwarnings("ignore", module="PIL")  # odd metadata; too large is an error
+        bad = [failure for failure in pool.map(fill, range(len(paths))) if failure]
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(paths)} images in {root} cannot be used: {_first(bad)}; "
+            "repair or remove them"
+        )
+    return torch.from_numpy(pixels)
+
+
+def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """One image file as uint8 (height, width, 3)."""
+    with Image.open(path) as image:
+        width, height = image.size
+        if min(width, height) < SMALLEST:
+            raise ValueError(f"{width}×{height} pixels, at least {SMALLEST} needed")
+        if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+            raise ValueError(f"{width}×{height} pixels, too many to decode safely")
+        side = 2 * max(size)
+        image.draft("RGB", (side, side))  # JPEG only: skip detail that is scaled away
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(ImageOps.fit(as_rgb(image), size[::-1], Image.Resampling.BILINEAR))
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow image as RGB; 16 bits of grey are scaled to 8."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
+        image = Image.fromarray(grey.astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels")
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return "too many pixels to decode safely"
+    return (str(error) or type(error).__name__).splitlines()[0][:80]
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    return ", ".join(names[:TOLD]) + more
+
+
+def _check_memory(num_images: int, size: tuple[int, int]) -> None:
+    needed = num_images * 3 * size[0] * size[1]
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not told on this system
+        return
+    if needed > memory // 2:
+        raise UserError(
+            f"{num_images} images of {size[0]}×{size[1]} pixels need {needed / 2**30:.0f} GiB of "
+            f"{memory / 2**30:.0f}; take fewer images or smaller ones"
+        )

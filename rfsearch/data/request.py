@@ -1,0 +1,87 @@
+"""What a data set is asked for: how much of it, at which size, and which digits are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from rfsearch.errors import UserError
+
+SMALLEST = 8
+"""The smallest side an image may have, in pixels."""
+
+
+@dataclass(frozen=True)
+class DigitsSettings:
+    """The images that are made. Sizes are pixels on a canvas of ``canvas``; another image size
+    scales them in proportion."""
+
+    weights_images: int = field(default=2000, metadata={"help": "images of the weights split"})
+    alpha_images: int = field(default=2000, metadata={"help": "images of the alpha split"})
+    selection_images: int = field(default=1000, metadata={"help": "images of the selection split"})
+    test_images: int = field(default=2000, metadata={"help": "images of the test split"})
+    min_size: int = field(default=24, metadata={"help": "smallest side of a digit, in pixels"})
+    max_size: int = field(default=36, metadata={"help": "largest side of a digit, in pixels"})
+    fragments: int = field(
+        default=4, metadata={"help": "fragments of other digits put on each image as clutter"}
+    )
+    fragment_size: int = field(default=8, metadata={"help": "side of a fragment, in pixels"})
+    canvas: int = field(
+        default=64, metadata={"help": "side of the image, in pixels, where none is asked for"}
+    )
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.fragment_size <= self.min_size <= self.max_size <= self.canvas:
+            raise UserError(
+                "digits: sizes must be 1 <= fragment_size <= min_size <= max_size <= canvas, not "
+                f"{self.fragment_size}, {self.min_size}, {self.max_size}, {self.canvas}"
+            )
+        if min(self.counts) < 1 or self.fragments < 0:
+            raise UserError("digits: every split needs at least one image, and fragments >= 0")
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Images of each split, in the order of ``SPLITS``."""
+        return (self.weights_images, self.alpha_images, self.selection_images, self.test_images)
+
+    def scaled_to(self, image_size: tuple[int, int]) -> DigitsSettings:
+        """The same scene on a canvas whose shorter side is that of ``image_size``."""
+        canvas = min(image_size)
+        low, high, part = (
+            max(1, round(side * canvas / self.canvas))
+            for side in (self.min_size, self.max_size, self.fragment_size)
+        )
+        return replace(self, canvas=canvas, min_size=low, max_size=high, fragment_size=part)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a loader is asked for.
+
+    ``images`` caps weights and alpha together and selection at a quarter of it, ``test_images``
+    the test split; None leaves them whole. ``seed`` is the data seed, which is not the seed of
+    the search: all searches see the same images.
+    """
+
+    root: str = ""
+    seed: int = 0
+    image_size: tuple[int, int] | None = None
+    images: int | None = None
+    test_images: int | None = None
+    download: bool = False
+    digits: DigitsSettings = DigitsSettings()
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 4:
+            raise UserError(f"images must be at least 4 (four splits), not {self.images}")
+        if self.test_images is not None and self.test_images < 1:
+            raise UserError(f"test_images must be at least 1, not {self.test_images}")
+        if self.image_size is not None and min(self.image_size) < SMALLEST:
+            raise UserError(
+                f"image_size must be at least {SMALLEST} pixels, not {self.image_size}"
+            )
+
+    def limits(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """The largest number of images of each split, in the order of ``SPLITS``."""
+        if self.images is None:
+            return None, None, None, self.test_images
+        return self.images // 2, self.images // 2, self.images // 4, self.test_images
