@@ -1,0 +1,29 @@
+"""What a run says: records -> frames -> figure data -> figures -> one offline HTML page.
+
+Nothing here can start or continue a run; a page is rebuilt from the run folder alone. The heavy
+libraries (pandas, plotly, jinja2, rich) load when a function needs them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["summarise", "write_report"]
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write ``report.html`` into a finished run folder, replacing an older one; its path.
+
+    A folder that is missing, is no run or is not finished raises ``UserError``.
+    """
+    from rfsearch.reporting.page import write
+
+    return write(Path(run_folder))
+
+
+def summarise(run_folder: Path) -> str:
+    """The result of a finished run in a few plain lines, for the console."""
+    from rfsearch.reporting.records import read
+    from rfsearch.reporting.terminal import summary
+
+    return summary(read(Path(run_folder)))

@@ -1,0 +1,104 @@
+"""The operators of a run as the report shows them: label, family, kernel, colour token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rfsearch.errors import UserError
+
+FAMILIES = {
+    "identity": "identity",
+    "max_pool": "max",
+    "avg_pool": "avg",
+    "ssp": "ssp",
+}
+SHORT = {"identity": "·", "max": "M", "avg": "A", "ssp": "S"}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One operator for the eye. ``kernel`` is None where the operator has no window."""
+
+    label: str
+    family: str
+    kernel: int | None
+
+    @property
+    def token(self) -> str:
+        """Its name in the palette: the family and, for windows, one of three shades."""
+        if self.family in ("identity", "ssp"):
+            return self.family
+        size = self.kernel or 3
+        shade = 3 if size <= 3 else 5 if size <= 5 else 7
+        return f"{self.family}-{shade}"
+
+    @property
+    def short(self) -> str:
+        """Two characters at most, for a strip in the terminal: ``·``, ``M3``, ``A7``, ``S``."""
+        return f"{SHORT.get(self.family, self.label[:1].upper())}{self.kernel or ''}"
+
+
+def from_label(label: str) -> Candidate:
+    """Read a label back.
+
+    >>> from_label("max 3")
+    Candidate(label='max 3', family='max', kernel=3)
+    >>> from_label("identity").token
+    'identity'
+    """
+    head, _, tail = label.partition(" ")
+    family = head if head in FAMILIES.values() else "other"
+    return Candidate(label, family, int(tail) if tail.isdecimal() else None)
+
+
+def from_json(value: Mapping[str, Any]) -> Candidate:
+    """The operator of a choice in ``architecture.json``.
+
+    >>> from_json({"name": "avg_pool", "arguments": {"kernel": 5}}).label
+    'avg 5'
+    """
+    family = FAMILIES.get(value["name"])
+    arguments = dict(value.get("arguments", {}))
+    kernel = arguments.get("kernel")
+    words = [family or value["name"], *(str(number) for number in arguments.values())]
+    return Candidate(" ".join(words), family or "other", kernel)
+
+
+def of_choice(choice: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    """The operators in one slot: one, or two where the deadline left a pair."""
+    return tuple(from_json(operator) for operator in choice["operators"])
+
+
+def of_space(config: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    """The candidates of the run's space, in the order of every ``p`` in its history.
+
+    ``config["operators"]`` (labels) is what the run itself recorded; without it the space is
+    looked up by name or path, which can fail when a file has moved since.
+    """
+    labels = config.get("operators")
+    if labels is None:
+        labels = _labels_of_named_space(config["space"])
+    return tuple(from_label(label) for label in labels)
+
+
+def _labels_of_named_space(space: Any) -> Sequence[str]:
+    if isinstance(space, Mapping):
+        return [from_json(operator).label for operator in space["operators"]]
+    try:
+        from rfsearch.spaces import load_space
+    except ImportError:
+        raise UserError("config.json does not list the operators of its space") from None
+    return [operator.label for operator in load_space(str(space)).operators]
+
+
+def count(candidates: Sequence[Candidate]) -> str:
+    """How often each operator occurs, most often first.
+
+    >>> count([from_label("max 3"), from_label("identity"), from_label("max 3")])
+    '2 × max 3, 1 × identity'
+    """
+    labels = [candidate.label for candidate in candidates]
+    order = sorted(set(labels), key=lambda label: (-labels.count(label), labels.index(label)))
+    return ", ".join(f"{labels.count(label)} × {label}" for label in order)

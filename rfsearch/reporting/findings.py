@@ -1,0 +1,163 @@
+"""Known ways in which a softmax relaxation fails, looked for in a run and said in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rfsearch.reporting import candidates, frames
+from rfsearch.reporting.nulls import Band
+from rfsearch.reporting.quantities import percent, plural, spelled
+from rfsearch.reporting.records import Records
+
+NEAR_UNIFORM = 0.95
+"""Entropy of p as a share of its largest value, log K, from which on a slot is near uniform."""
+COLLAPSE = 0.8
+"""Share of the slots with one and the same operator from which on a search has collapsed."""
+NULL_SHARE = 0.05
+"""Share of slots that may freeze under the null control."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know before trusting a run. ``name`` is stable, ``sentence`` for people."""
+
+    name: str
+    sentence: str
+
+
+def findings(records: Records, null: Band | None) -> tuple[Finding, ...]:
+    """Every failure mode that occurred, in the order in which it matters; empty if none did."""
+    weights, freezes = frames.weights(records), frames.freezes(records)
+    candidates_found = (
+        _collapse(records),
+        _near_uniform(weights),
+        _same_winner(weights),
+        _deadline(freezes),
+        _inside_null(weights, null),
+        _null_freezes(null),
+        _null_run(records),
+    )
+    return tuple(finding for finding in candidates_found if finding is not None)
+
+
+def entropy(weights: Sequence[float]) -> float:
+    """Entropy as a share of the largest possible: 0 for one winner, 1 for uniform weights.
+
+    >>> entropy([0.25] * 4), entropy([1.0, 0.0])
+    (1.0, 0.0)
+    """
+    if len(weights) < 2:
+        return 0.0
+    total = -sum(share * math.log(share) for share in weights if share > 0)
+    return abs(total / math.log(len(weights)))
+
+
+def _collapse(records: Records) -> Finding | None:
+    chosen = [
+        " + ".join(one.label for one in candidates.of_choice(choice))
+        for choice in records.architecture["choices"]
+    ]
+    label = max(chosen, key=chosen.count)
+    number = chosen.count(label)
+    if len(chosen) < 2 or number < COLLAPSE * len(chosen):
+        return None
+    where = f"all {len(chosen)}" if number == len(chosen) else f"{number} of {len(chosen)}"
+    sentence = f"Collapse to one operator: {where} slots hold {label}."
+    if label == "identity" and number == len(chosen) and _is_residual(records):
+        sentence += " The found network is the plain backbone."
+    return Finding("collapse", sentence)
+
+
+def _is_residual(records: Records) -> bool:
+    return all(choice.get("form") == "residual" for choice in records.architecture["choices"])
+
+
+def _near_uniform(weights: pd.DataFrame) -> Finding | None:
+    if weights.empty:
+        return None
+    last = weights.groupby("slot", sort=False).last()
+    flat = sum(entropy(p) >= NEAR_UNIFORM for p in last["p"])
+    if flat == 0:
+        return None
+    return Finding(
+        "near-uniform",
+        f"Nearly uniform weights: in {flat} of {len(last)} slots the entropy of p was still at "
+        f"least {percent(NEAR_UNIFORM, 0)} of its maximum when the slot was decided. "
+        "There the choice rests on a small lead.",
+    )
+
+
+def _same_winner(weights: pd.DataFrame) -> Finding | None:
+    """Slots whose leader never changed, beside what K equal candidates would give by chance."""
+    moving = weights[weights["stage"] != "warmup"]
+    if moving.empty:
+        return None
+    slots = moving.groupby("slot", sort=False)["p"]
+    first, last = slots.first(), slots.last()
+    same = sum(_leader(one) == _leader(other) for one, other in zip(first, last, strict=True))
+    chance = len(first) / len(first.iloc[0])
+    if same <= 2 * chance:
+        return None
+    return Finding(
+        "same-winner",
+        f"The same winner first and last: in {same} of {len(first)} slots the operator that led "
+        f"after the first epoch of alpha also won; chance would give about {chance:.1f}. "
+        "Either these choices are easy, or the start decided them.",
+    )
+
+
+def _leader(weights: Sequence[float]) -> int:
+    return max(range(len(weights)), key=lambda index: weights[index])
+
+
+def _deadline(freezes: pd.DataFrame) -> Finding | None:
+    late = int(freezes["by_deadline"].sum())
+    if late == 0:
+        return None
+    return Finding(
+        "deadline",
+        f"Decided by the deadline: {late} of {len(freezes)} slots never reached the threshold "
+        "and kept whichever candidate led when the search stage ended.",
+    )
+
+
+def _inside_null(weights: pd.DataFrame, null: Band | None) -> Finding | None:
+    if null is None or weights.empty:
+        return None
+    last = weights.groupby("slot", sort=False).last()
+    inside = sum(
+        lead <= null.high_at(step)
+        for lead, step in zip(last["gap"], last["alpha_steps"], strict=True)
+    )
+    if inside == 0:
+        return None
+    return Finding(
+        "inside-null",
+        f"Within the null band: in {inside} of {len(last)} slots the final lead is one that the "
+        "null control of this budget reaches too, with an alpha that learns nothing.",
+    )
+
+
+def _null_freezes(null: Band | None) -> Finding | None:
+    if null is None or null.frozen_share <= NULL_SHARE:
+        return None
+    return Finding(
+        "null-freezes",
+        f"Chance can freeze: under the null control of this budget {percent(null.frozen_share)} "
+        f"of the slots freeze ({plural(null.num_seeds, 'seed')}).",
+    )
+
+
+def _null_run(records: Records) -> Finding | None:
+    kind = str(records.config.get("settings", {}).get("pmpl.null", "none") or "none")
+    if kind.lower() in ("none", "off", "false", "no"):
+        return None
+    return Finding(
+        "null-run",
+        f"This run is itself a null control (pmpl.null = {kind}): its alpha learned nothing, "
+        f"and its {spelled(len(records.architecture['choices']))} choices are chance.",
+    )

@@ -1,0 +1,226 @@
+"""Records as tables: one row per slot, per epoch, per slot and epoch, per freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rfsearch.errors import UserError
+from rfsearch.reporting import candidates
+from rfsearch.reporting.records import Records
+
+AXES = ("h", "w")
+SIZES = ("field", "effective_50", "effective_90")
+BOUNDARY_KINDS = ("conv", "conv_transpose", "linear")
+
+
+def slot_names(records: Records) -> tuple[str, ...]:
+    """Full slot names in network order."""
+    return tuple(str(choice["slot"]) for choice in records.architecture["choices"])
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What tells the names apart: their parts without the leading and trailing ones all share.
+
+    >>> short_names(["features.2.conv.1.0", "features.11.conv.1.0"])
+    {'features.2.conv.1.0': '2', 'features.11.conv.1.0': '11'}
+    >>> short_names(["layer1.0.conv1", "layer2.1.conv1"])
+    {'layer1.0.conv1': 'layer1.0', 'layer2.1.conv1': 'layer2.1'}
+    """
+    parts = [name.split(".") for name in names]
+    head = _num_shared(parts)
+    tail = _num_shared([part[head:][::-1] for part in parts])
+    shorts = [".".join(part[head : len(part) - tail]) for part in parts]
+    usable = len(set(shorts)) == len(shorts) and all(shorts)
+    return dict(zip(names, shorts if usable else names, strict=True))
+
+
+def _num_shared(parts: Sequence[Sequence[str]]) -> int:
+    """How many leading parts are the same in all; none where there is nothing to compare."""
+    if len(parts) < 2:
+        return 0
+    shared = 0
+    for column in zip(*parts, strict=False):
+        if len(set(column)) > 1:
+            return shared
+        shared += 1
+    return shared
+
+
+def slots(records: Records) -> pd.DataFrame:
+    """One row per slot: operator, window, map, and fields of the plain and the found network.
+
+    A slot reaches from its convolution to the next one, so what stands in between (norm,
+    activation, enhancer) belongs to it. Sizes are pixels of the input; columns are
+    ``{field,effective_50,effective_90}_{plain,found}_{h,w}``, NaN where a file leaves them empty.
+    """
+    names = slot_names(records)
+    shorts = short_names(names)
+    rows = []
+    for choice, name in zip(records.architecture["choices"], names, strict=True):
+        chosen = candidates.of_choice(choice)
+        plain = _span(records.plain_layers, name, "layers_plain.csv")
+        found = _span(records.layers, name, "layers.csv")
+        rows.append(
+            {
+                "slot": name,
+                "short": shorts[name],
+                "operator": " + ".join(one.label for one in chosen),
+                "token": chosen[0].token,
+                "kernel": max((one.kernel or 0 for one in chosen), default=0),
+                "stride_h": int(found["stride_h"].iloc[0]),
+                "stride_w": int(found["stride_w"].iloc[0]),
+                "map_h": int(found["height"].iloc[0]),
+                "map_w": int(found["width"].iloc[0]),
+                **_sizes(plain, "plain"),
+                **_sizes(found, "found"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _span(layers: pd.DataFrame, slot: str, file: str) -> pd.DataFrame:
+    """The rows of one slot: its convolution and what follows, up to the next convolution."""
+    positions = np.flatnonzero(layers["name"].to_numpy() == slot)
+    if len(positions) == 0:
+        raise UserError(f"{file} has no row for the slot {slot!r} of architecture.json")
+    begin = int(positions[0])
+    later = layers["kind"].iloc[begin + 1 :].isin(BOUNDARY_KINDS).to_numpy()
+    end = begin + 1 + (int(later.argmax()) if later.any() else len(later))
+    return layers.iloc[begin:end]
+
+
+def _sizes(span: pd.DataFrame, network: str) -> dict[str, float]:
+    """The largest value of each size column inside a slot; NaN for an absent or empty column."""
+    found = {}
+    for kind in SIZES:
+        for axis in AXES:
+            column = f"{kind}_{axis}"
+            values = span[column].astype(float) if column in span.columns else pd.Series([np.nan])
+            found[f"{kind}_{network}_{axis}"] = float(values.max())
+    return found
+
+
+def search_epochs(records: Records) -> pd.DataFrame:
+    """One row per epoch of the search: losses, alpha steps, seconds, open and frozen slots."""
+    rows = []
+    for record in records.history:
+        if record["phase"] != "search":
+            continue
+        rows.append(
+            {
+                "epoch": int(record["epoch"]),
+                "stage": str(record.get("stage", "search")),
+                "loss": _number(record.get("loss")),
+                "accuracy": _number(record.get("accuracy")),
+                "alpha_loss": _number(record.get("alpha_loss")),
+                "alpha_steps": int(record.get("alpha_steps") or 0),
+                "seconds": _number(record.get("seconds")),
+                "step_seconds": _number(record.get("step_seconds")),
+                "num_frozen": len(record.get("frozen") or {}),
+            }
+        )
+    columns = "epoch stage loss accuracy alpha_loss alpha_steps seconds step_seconds num_frozen"
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def retraining(records: Records) -> pd.DataFrame:
+    """One row per epoch of the final trainings: network (found, plain), retrain seed, losses."""
+    columns = "phase retrain_seed epoch loss accuracy lr seconds step_seconds".split()
+    rows = [
+        {column: record.get(column) for column in columns}
+        for record in records.history
+        if record["phase"] in ("found", "plain")
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def freezes(records: Records) -> pd.DataFrame:
+    """One row per freeze, in order of time.
+
+    ``gap`` is the lead of the winner when it froze, as a share; ``by_deadline`` says that the
+    lead was below the threshold, so that the end of the search decided and not the rule.
+    ``loss_before`` and ``loss_after`` are the loss around the freeze, where it was measured.
+    """
+    threshold = _threshold(records)
+    rows = []
+    for record in records.history:
+        for event in record.get("froze") or ():
+            lead = gap(event["p"]) if event.get("p") else float("nan")
+            rows.append(
+                {
+                    "slot": str(event["slot"]),
+                    "operator": " + ".join(str(label) for label in event["operators"]),
+                    "epoch": int(event.get("epoch", record["epoch"])),
+                    "alpha_step": int(event.get("alpha_step", record.get("alpha_steps") or 0)),
+                    "p": max(event["p"]) if event.get("p") else float("nan"),
+                    "gap": lead,
+                    "by_deadline": bool(threshold is not None and lead < threshold - 1e-9),
+                    "loss_before": _number(event.get("loss_before")),
+                    "loss_after": _number(event.get("loss_after")),
+                }
+            )
+    columns = "slot operator epoch alpha_step p gap by_deadline loss_before loss_after".split()
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _threshold(records: Records) -> float | None:
+    value = records.config.get("settings", {}).get("pmpl.threshold")
+    return None if value is None else float(value)
+
+
+def gap(weights: Sequence[float]) -> float:
+    """The lead of the strongest candidate over the second, 1 where there is but one.
+
+    >>> gap([0.5, 0.25, 0.25]), gap([1.0])
+    (0.25, 1.0)
+    """
+    ordered = sorted(weights, reverse=True)
+    return float(ordered[0] - ordered[1]) if len(ordered) > 1 else 1.0
+
+
+def weights(records: Records) -> pd.DataFrame:
+    """One row per slot and epoch while the slot was open: ``p`` and ``average`` as tuples.
+
+    At the epoch of its freeze a slot has the values it froze with; afterwards it has no rows.
+    ``gap`` is the lead in the average, which is what the rule looks at.
+    """
+    rows: list[dict[str, Any]] = []
+    closed: set[str] = set()
+    for record in records.history:
+        if not record.get("p"):
+            continue
+        events = {str(event["slot"]): event for event in record.get("froze") or ()}
+        for slot, p in record["p"].items():
+            event = events.get(slot)
+            if slot in closed or (event is None and slot in (record.get("frozen") or {})):
+                continue
+            rows.append(_weight_row(record, slot, p, event))
+        closed |= set(events)
+    columns = "slot epoch stage alpha_steps p average gap froze".split()
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _weight_row(
+    record: Mapping[str, Any], slot: str, p: Sequence[float], event: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    average = (record.get("average") or {}).get(slot) or p
+    if event is not None and event.get("p"):
+        p = average = event["p"]
+    return {
+        "slot": slot,
+        "epoch": int(record["epoch"]),
+        "stage": str(record.get("stage", "search")),
+        "alpha_steps": int(record.get("alpha_steps") or 0),
+        "p": tuple(float(share) for share in p),
+        "average": tuple(float(share) for share in average),
+        "gap": gap(average),
+        "froze": event is not None,
+    }

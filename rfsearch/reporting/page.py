@@ -1,0 +1,126 @@
+"""One offline HTML page from a run folder: everything inlined, every string escaped.
+
+The page asks the network for nothing, and a content security policy in it says so to the browser.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from rfsearch.errors import UserError
+from rfsearch.reporting import candidates, charts, colours, figures, frames, nulls, tables
+from rfsearch.reporting.findings import findings
+from rfsearch.reporting.records import Difference, Records, read
+from rfsearch.reporting.verdict import verdict
+
+NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The difference and its interval as shares of the width of a small picture."""
+
+    zero: float
+    low: float
+    high: float
+    value: float
+
+
+def write(run_folder: Path) -> Path:
+    """Read, render and put ``report.html`` in place as a whole or not at all."""
+    page = render(read(run_folder))
+    path = run_folder / NAME
+    part = run_folder / f"{NAME}.part"
+    try:
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"cannot write {str(path)!r}: {error.strerror}") from None
+    return path
+
+
+def render(records: Records, curves: Path = nulls.CURVES) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_asset("page.html"))
+    return template.render(_content(records, curves))
+
+
+def _asset(name: str) -> str:
+    return files("rfsearch.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def _content(records: Records, curves: Path) -> dict[str, Any]:
+    null = nulls.band(*charts.benchmark(records), curves=curves)
+    return {
+        "name": records.folder.resolve().name,
+        "records": records,
+        "dials": _dials(records),
+        "verdict": verdict(records),
+        "difference": records.difference,
+        "networks": records.networks,
+        "scale": scale(records.difference),
+        "findings": findings(records, null),
+        "strip": frames.slots(records).to_dict("records"),
+        "legend": _legend(records),
+        "slots": tables.slots(records),
+        "field_charts": charts.fields(records),
+        "trajectories": charts.trajectories(records),
+        "weights": charts.weights_table(records),
+        "gaps": charts.gaps(records, null),
+        "freezes": tables.freezes(records),
+        "losses": charts.losses(records),
+        "network_table": tables.networks(records),
+        "classes": tables.classes(records),
+        "cost": charts.cost(records),
+        "cost_table": tables.cost(records),
+        "steps": charts.steps(records),
+        "alpha_steps": records.metrics.get("alpha_steps"),
+        "setup": [tables.run(records), tables.splits(records), tables.machine(records)],
+        "settings": [tables.plan(records), tables.settings(records)],
+        "provenance": tables.provenance(),
+        "forms": {str(choice.get("form", "")) for choice in records.architecture["choices"]},
+        "style": Markup(colours.style_sheet() + _asset("page.css")),
+        "script": Markup(_asset("page.js")),
+        "plotly": Markup(figures.script()),
+        "dark": Markup(_inline_json(colours.exchange())),
+    }
+
+
+def _inline_json(values: dict[str, str]) -> str:
+    import json
+
+    return json.dumps(values).replace("<", "\\u003c")
+
+
+def _dials(records: Records) -> list[tuple[str, str]]:
+    """The dials of the command line that made the run, with their values."""
+    keys = ("backbone", "strategy", "space", "data", "image_size", "budget", "seed")
+    return [
+        (key.replace("_", " "), tables.plain_text(records.config[key]))
+        for key in keys
+    ]  # fmt: skip
+
+
+def _legend(records: Records) -> list[candidates.Candidate]:
+    """Candidates to explain beside the trajectories; those of the choices without a search."""
+    if any(record.get("p") for record in records.history):
+        return list(candidates.of_space(records.config))
+    chosen = [candidates.of_choice(choice) for choice in records.architecture["choices"]]
+    return sorted({one for choice in chosen for one in choice}, key=lambda one: one.label)
+
+
+def scale(difference: Difference) -> Scale:
+    """Positions on a line that is symmetric about zero and a point wide at least, 0 to 1."""
+    reach = 1.15 * max(abs(difference.low), abs(difference.high), abs(difference.value), 0.01)
+    place = lambda value: (value / reach + 1) / 2  # noqa: E731
+    return Scale(0.5, place(difference.low), place(difference.high), place(difference.value))
