@@ -1,0 +1,199 @@
+"""The study of a run: its trials in Optuna's storage, owned by one process.
+
+Requirements and choice. A run must survive ``kill -9`` at any byte, need no server, and be
+readable by ``optuna-dashboard``. Optuna's journal file does this with two additions of ours: a
+trial enters only when it is finished, so a kill leaves none in the state RUNNING for ever; and
+the owner cuts a torn last line before it opens the file, for Optuna reads past it but would then
+write its next line onto the torn one, which damages the journal for good. A database URL is taken
+in place of the file where a team wants one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rfsearch.errors import UserError
+from rfsearch.spaces import Architecture, Space
+from rfsearch.trials.history import cut_torn_line
+from rfsearch.trials.run_folder import replacing
+from rfsearch.trials.trial import State, Trial
+
+if TYPE_CHECKING:  # heavy, and needed only once a study is opened
+    import optuna
+    import pandas as pd
+
+NAME = "rfsearch"
+
+# Our word for the state of a trial → Optuna's.
+STATES: dict[State, str] = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+
+# What `trials_frame` always has.
+COLUMNS = ["number", "state", "score", "seconds"]
+
+
+def open_study(where: str | Path, name: str = NAME) -> optuna.Study:
+    """The study at a journal's path or a database URL, made where it is missing.
+
+    For the owner alone: what a killed owner left behind (a torn line, a lock) is cleared away.
+    """
+    if not _is_url(where):
+        path = Path(where)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cut_torn_line(path)
+        _lock(path).unlink(missing_ok=True)
+    return _study(where, name, create=True)
+
+
+def load_study(where: str | Path, name: str = NAME) -> optuna.Study:
+    """A study to read from; nothing is written, so its owner may be at work."""
+    if not _is_url(where) and not Path(where).is_file():
+        raise UserError(f"there is no study {where}")
+    return _study(where, name, create=False)
+
+
+def record(study: optuna.Study, trial: Trial, space: Space, *, pairs: bool = False) -> None:
+    """Add a finished trial; one that is there already is left alone, so a resume may repeat it.
+
+    Args:
+        study: the owner's.
+        trial: with one parameter per slot, the label of what the slot holds.
+        space: gives the labels a slot may hold.
+        pairs: slots may also hold two operators (``deadline = "pair"``); constant in a study,
+            for Optuna wants every trial to have the same parameters.
+    """
+    import optuna
+
+    known = _by_number(study).get(trial.number)
+    if known is not None:
+        if known.architecture != trial.architecture:
+            raise ValueError(f"trial {trial.number} is in the study with another architecture")
+        return
+    held = trial.architecture.labels
+    may_hold = optuna.distributions.CategoricalDistribution(_labels(space, pairs))
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState[STATES[trial.state]],
+            value=trial.score,
+            params=dict(held),
+            distributions=dict.fromkeys(held, may_hold),
+            user_attrs=_attributes(trial),
+        )
+    )
+
+
+def read_trials(study: optuna.Study) -> tuple[Trial, ...]:
+    """The recorded trials in the order of their numbers."""
+    return tuple(trial for _, trial in sorted(_by_number(study).items()))
+
+
+def trials_frame(study: optuna.Study) -> pd.DataFrame:
+    """One row per trial: number, state, score, seconds, what each slot holds, the attributes."""
+    import pandas as pd
+
+    rows = [
+        {
+            "number": trial.number,
+            "state": trial.state,
+            "score": trial.score,
+            "seconds": trial.seconds,
+            **trial.architecture.labels,
+            **trial.attributes,
+        }
+        for trial in read_trials(study)
+    ]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=COLUMNS)
+
+
+def write_trials_csv(study: optuna.Study, path: Path) -> None:
+    """`trials_frame` as a file, whole or not at all."""
+    with replacing(path) as partial:
+        trials_frame(study).to_csv(partial, index=False, lineterminator="\n")
+
+
+def _study(where: str | Path, name: str, *, create: bool) -> optuna.Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study and trial
+    storage = _storage(where)
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        if not create:
+            raise UserError(f"{where} holds no study {name!r}") from error
+        return optuna.create_study(study_name=name, storage=storage, direction="maximize")
+
+
+def _storage(where: str | Path) -> optuna.storages.BaseStorage:
+    return _database(str(where)) if _is_url(where) else _journal(Path(where))
+
+
+def _journal(path: Path) -> optuna.storages.BaseStorage:
+    """A damaged one is the user's to restore."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    # The default lock is a symbolic link, which not every file system has.
+    backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
+    try:
+        return JournalStorage(backend)
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged and must be restored: {error}") from error
+
+
+def _database(url: str) -> optuna.storages.BaseStorage:
+    """The message about one that does not answer leaves out the URL, which may hold a password."""
+    from optuna.storages import get_storage
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return get_storage(url)
+    except (SQLAlchemyError, ImportError) as error:
+        kind, reason = url.partition("://")[0], str(error).splitlines()[0]
+        raise UserError(f"the {kind} storage cannot be opened: {reason}") from error
+
+
+def _lock(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}.lock")
+
+
+def _is_url(where: str | Path) -> bool:
+    return isinstance(where, str) and "://" in where
+
+
+def _labels(space: Space, pairs: bool) -> list[str]:
+    """What a slot may hold; the operators of a pair stand in the order of the space."""
+    both = itertools.combinations(space.labels, 2) if pairs else ()
+    return [*space.labels, *(" + ".join(pair) for pair in both)]
+
+
+def _attributes(trial: Trial) -> dict[str, object]:
+    """What a trial is beyond Optuna's own fields, checked to be plain JSON."""
+    attributes = {
+        "number": trial.number,
+        "seconds": trial.seconds,
+        "architecture": trial.architecture.to_json(),
+        "attributes": dict(trial.attributes),
+    }
+    json.dumps(attributes, allow_nan=False)
+    return attributes
+
+
+def _by_number(study: optuna.Study) -> dict[int, Trial]:
+    trials = (_trial(frozen) for frozen in study.get_trials(deepcopy=False))
+    return {trial.number: trial for trial in trials}
+
+
+def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
+    ours: dict[str, State] = {theirs: state for state, theirs in STATES.items()}
+    kept = frozen.user_attrs
+    return Trial(
+        number=kept["number"],
+        architecture=Architecture.from_json(kept["architecture"], f"trial {frozen.number}"),
+        score=frozen.value,
+        seconds=kept["seconds"],
+        state=ours[frozen.state.name],
+        attributes=kept["attributes"],
+    )
