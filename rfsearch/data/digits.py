@@ -137,7 +137,7 @@ def load(request: Request) -> Dataset:
     """Cluttered digits cut into four splits."""
     if request.root:
         raise UserError(
-            f"digits is built in and has no root: 'digits', not 'digits:{request.root}'"
+            f"digits is built in and takes no path: 'digits', not 'digits:{request.root}'"
         )
     image_size = request.image_size or (request.digits.canvas, request.digits.canvas)
     settings = request.digits.scaled_to(image_size)

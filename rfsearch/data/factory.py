@@ -21,7 +21,7 @@ from torch import Tensor
 from rfsearch.data.folder import as_rgb
 from rfsearch.data.images import Dataset, resized
 from rfsearch.data.request import SMALLEST, Request
-from rfsearch.data.splits import Collection, Indices, assemble, cut_three
+from rfsearch.data.splits import Collection, Indices, assemble, check_counts, cut_three
 from rfsearch.errors import UserError
 
 EXPECTED = (
@@ -38,6 +38,7 @@ def load(spec: str, request: Request) -> Dataset:
     height, width = parts["train"].pixels(0).shape[1:]
     size = request.image_size or (height, width)
     classes = _classes(spec, made, parts)
+    check_counts(spec, classes, parts["train"].labels, 3)
     train, test = (Collection(part.labels, part.reader(size)) for part in parts.values())
     splits = cut_three(train, test, request)
     return assemble(spec, "", classes, bool(made.get("flips", False)), splits)
@@ -108,9 +109,10 @@ class _Part:
         self.labels = self._labels()
 
     def _labels(self) -> Indices:
+        renamed = getattr(self.items, "target_transform", None)  # then items have other labels
         for attribute in ("targets", "labels"):  # torchvision's names: saves reading the images
             labels = np.asarray(getattr(self.items, attribute, None))
-            if labels.shape == (len(self.items),) and labels.dtype.kind in "iu":
+            if not renamed and labels.shape == (len(self.items),) and labels.dtype.kind in "iu":
                 return labels.astype(np.int64)
         return np.array([self._item(i)[1] for i in range(len(self.items))], np.int64)
 

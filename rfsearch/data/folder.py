@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rfsearch.data.images import Dataset
 from rfsearch.data.request import SMALLEST, Request
-from rfsearch.data.splits import Collection, Indices, assemble, cut_four, cut_three
+from rfsearch.data.splits import Collection, Indices, assemble, check_counts, cut_four, cut_three
 from rfsearch.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -50,9 +50,11 @@ def load(request: Request) -> Dataset:
     given = _given(root)
     if given is None:
         listing = list_images(root)
+        check_counts(f"imagefolder:{root}", listing.classes, listing.labels, 4)
         splits = cut_four(_collection(root, listing, size), request)
     else:
         listing, test = given
+        check_counts(f"imagefolder:{root}", listing.classes, listing.labels, 3)
         splits = cut_three(
             _collection(root, listing, size), _collection(root, test, size), request
         )

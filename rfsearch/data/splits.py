@@ -63,6 +63,17 @@ def cut(labels: npt.ArrayLike, shares: Sequence[float], rng: np.random.Generator
     return list(np.split(order, bounds[:-1]))
 
 
+def check_counts(name: str, classes: Sequence[str], labels: Indices, least: int) -> None:
+    """Refuse a class with fewer than ``least`` images, one for each split cut from them."""
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    few = [f"{label!r} ({n})" for label, n in zip(classes, counts, strict=True) if n < least]
+    if few:
+        raise UserError(
+            f"{name}: {len(few)} of {len(classes)} classes have too few images to be split: "
+            f"{', '.join(few[:3])}; each needs at least {least}"
+        )
+
+
 def cut_three(train: Collection, test: Collection, request: Request) -> dict[str, Images]:
     """The four splits where the test split is given: the other three are cut from ``train``."""
     rng = seeds.numbers(request.seed, "splits")
@@ -97,12 +108,13 @@ def _read(collection: Collection, parts: list[Indices]) -> list[Images]:
 def assemble(
     name: str, root: str, classes: Sequence[str], flips: bool, splits: dict[str, Images]
 ) -> Dataset:
-    """The data set of four splits, with its statistics and hashes; every class must be in each."""
-    for split in SPLITS:
-        _check_classes(name, classes, split, splits[split])
+    """The data set of four splits, with its statistics and hashes."""
     weights, alpha, selection, test = (splits[split] for split in SPLITS)
     search = SearchSplits(weights, alpha, selection)
-    mean, std = measure(search.training().pixels)
+    training = search.training()
+    _check_classes(name, classes, training)
+    _check_channels(name, training, test)
+    mean, std = measure(training.pixels)
     _, channels, height, width = weights.pixels.shape
     data_hash, split_hash = _hashes(splits)
     return Dataset(
@@ -121,14 +133,22 @@ def assemble(
     )
 
 
-def _check_classes(name: str, classes: Sequence[str], split: str, images: Images) -> None:
-    counts = torch.bincount(images.labels, minlength=len(classes))
-    missing = [label for label, count in zip(classes, counts.tolist(), strict=True) if not count]
+def _check_classes(name: str, classes: Sequence[str], training: Images) -> None:
+    counts = torch.bincount(training.labels, minlength=len(classes)).tolist()
+    missing = [label for label, count in zip(classes, counts, strict=True) if not count]
     if missing:
         raise UserError(
-            f"{name}: {len(missing)} of {len(classes)} classes have no image in the {split} split "
-            f"of {len(images)} images ({', '.join(map(repr, missing[:3]))}); "
-            "give these classes more images, or allow more images"
+            f"{name}: {len(missing)} of {len(classes)} classes have none of the {len(training)} "
+            f"images to learn from ({', '.join(map(repr, missing[:3]))}); "
+            "give each class more images, or allow more images"
+        )
+
+
+def _check_channels(name: str, training: Images, test: Images) -> None:
+    channels = training.pixels.shape[1]
+    if test.pixels.shape[1] != channels:
+        raise UserError(
+            f"{name}: test images have {test.pixels.shape[1]} channels, the others {channels}"
         )
 
 
