@@ -204,8 +204,11 @@ def test_the_lock_of_a_killed_owner_does_not_bind(tmp_path, trials):
     path = tmp_path / "study.journal"
     killed = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert path.with_name("study.journal.lock").exists()
-    record(open_study(path), trials[0], SPACE)
+    lock = path.with_name("study.journal.lock")
+    assert lock.exists()
+    study = open_study(path)
+    assert not lock.exists()
+    record(study, trials[0], SPACE)
     assert read_trials(load_study(path)) == trials[:1]
 
 
