@@ -6,14 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rfsearch.errors import UserError
+from rfsearch.spaces import Operator, load_space
 
-FAMILIES = {
-    "identity": "identity",
-    "max_pool": "max",
-    "avg_pool": "avg",
-    "ssp": "ssp",
-}
+FAMILIES = ("identity", "max", "avg", "ssp")
 SHORT = {"identity": "·", "max": "M", "avg": "A", "ssp": "S"}
 
 
@@ -37,7 +32,7 @@ class Candidate:
     @property
     def short(self) -> str:
         """Two characters at most, for a strip in the terminal: ``·``, ``M3``, ``A7``, ``S``."""
-        return f"{SHORT.get(self.family, self.label[:1].upper())}{self.kernel or ''}"
+        return f"{SHORT.get(self.family, self.label[:1].upper())}{self.kernel or ''}"[:2]
 
 
 def from_label(label: str) -> Candidate:
@@ -49,21 +44,17 @@ def from_label(label: str) -> Candidate:
     'identity'
     """
     head, _, tail = label.partition(" ")
-    family = head if head in FAMILIES.values() else "other"
+    family = head if head in FAMILIES else "other"
     return Candidate(label, family, int(tail) if tail.isdecimal() else None)
 
 
-def from_json(value: Mapping[str, Any]) -> Candidate:
+def from_json(record: object) -> Candidate:
     """The operator of a choice in ``architecture.json``.
 
     >>> from_json({"name": "avg_pool", "arguments": {"kernel": 5}}).label
     'avg 5'
     """
-    family = FAMILIES.get(value["name"])
-    arguments = dict(value.get("arguments", {}))
-    kernel = arguments.get("kernel")
-    words = [family or value["name"], *(str(number) for number in arguments.values())]
-    return Candidate(" ".join(words), family or "other", kernel)
+    return from_label(Operator.from_json(record).label)
 
 
 def of_choice(choice: Mapping[str, Any]) -> tuple[Candidate, ...]:
@@ -79,18 +70,8 @@ def of_space(config: Mapping[str, Any]) -> tuple[Candidate, ...]:
     """
     labels = config.get("operators")
     if labels is None:
-        labels = _labels_of_named_space(config["space"])
+        labels = [operator.label for operator in load_space(str(config["space"])).operators]
     return tuple(from_label(label) for label in labels)
-
-
-def _labels_of_named_space(space: Any) -> Sequence[str]:
-    if isinstance(space, Mapping):
-        return [from_json(operator).label for operator in space["operators"]]
-    try:
-        from rfsearch.spaces import load_space
-    except ImportError:
-        raise UserError("config.json does not list the operators of its space") from None
-    return [operator.label for operator in load_space(str(space)).operators]
 
 
 def count(candidates: Sequence[Candidate]) -> str:

@@ -1,4 +1,4 @@
-"""The charts of the page: a figure, a sentence that stands in for it, and its numbers as a table."""
+"""The charts of the page: a figure, a sentence in its place, and its numbers as a table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Chart:
     note: str = ""
 
 
-def _chart(name: str, title: str, alternative: str, figure: figures.go.Figure,
+def _chart(name: str, title: str, alternative: str, figure: figures.Figure,
            data: Table | None = None, **texts: str) -> Chart:  # fmt: skip
     height = int(figure.layout.height)
     return Chart(name, title, alternative, figures.as_json(figure), height, data, **texts)
@@ -46,7 +46,7 @@ def _fields(data: figure_data.Fields) -> Chart:
         [slot, *(quantities.size(line.values[index], line.values[index]) for line in data.lines)]
         for index, slot in enumerate(data.slots)
     ]
-    columns = ["slot", *(f"{line.network}, {line.measure}" for line in data.lines)]
+    columns = ["slot", *(f"{line.network} {line.measure}" for line in data.lines)]
     return _chart(
         f"fields-{data.axis.replace(' ', '-')}",
         f"Field and effective field by slot ({data.axis})",
@@ -107,7 +107,10 @@ def gaps(records: Records, null: nulls.Band | None) -> Chart | None:
         for line in data.lines
     ]  # fmt: skip
     return _chart(
-        "gaps", "Lead of the strongest candidate over alpha steps", alternative, figures.gaps(data),
+        "gaps",
+        "Lead of the strongest candidate over alpha steps",
+        alternative,
+        figures.gaps(data),
         table("Final lead by slot.", "history.jsonl: average", ("slot", "operator", "alpha steps",
               "lead", "against the null band"), "llrrl", rows),
         note=null_note(records, null),

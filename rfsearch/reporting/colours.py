@@ -27,7 +27,7 @@ LIGHT = {
     "avg-3": "#eaa24a",
     "avg-5": "#c46a12",
     "avg-7": "#7d3c06",
-    "ssp": "#1f8a70",
+    "ssp": "#1a7d65",
     "other-3": "#b58bd0",
     "other-5": "#8a55b0",
     "other-7": "#5a2c80",

@@ -15,9 +15,11 @@ from rfsearch.reporting.records import Records
 
 MEASURES = {
     "field": "field",
-    "effective_90": "effective field, 90 %",
-    "effective_50": "effective field, 50 %",
+    "effective_90": "effective 90 %",
+    "effective_50": "effective 50 %",
 }
+NEAR = 0.04
+"""Marks nearer than this share of both ranges would print over each other."""
 PHASES = {
     "data": "reading data",
     "search": "search",
@@ -93,12 +95,38 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """The names of the slots that froze about here."""
+
+    alpha_step: int
+    gap: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Gaps:
     """All leads, with the threshold of the rule and the null band of the budget if known."""
 
     lines: tuple[Gap, ...]
     threshold: float | None
     null: Band | None
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """The freezes with the names of their slots, near ones under one name."""
+        freezes = [(line.freeze, line.short) for line in self.lines if line.freeze]
+        width = NEAR * max((freeze.alpha_step for freeze, _ in freezes), default=0)
+        height = NEAR * max((freeze.gap for freeze, _ in freezes), default=0.0)
+        marks: list[Mark] = []
+        for freeze, short in sorted(freezes, key=lambda pair: (pair[0].alpha_step, pair[0].gap)):
+            for index, mark in enumerate(marks):
+                near = abs(mark.alpha_step - freeze.alpha_step) <= width
+                if near and abs(mark.gap - freeze.gap) <= height:
+                    marks[index] = Mark(mark.alpha_step, mark.gap, f"{mark.text}, {short}")
+                    break
+            else:
+                marks.append(Mark(freeze.alpha_step, freeze.gap, short))
+        return tuple(marks)
 
 
 @dataclass(frozen=True)
@@ -229,15 +257,15 @@ def _by_slot(weights: pd.DataFrame, records: Records) -> list[tuple[str, pd.Data
 
 def _freezes(records: Records) -> dict[str, Freeze]:
     return {
-        str(row.slot): Freeze(
-            epoch=int(row.epoch),
-            alpha_step=int(row.alpha_step),
-            operator=str(row.operator),
-            p=float(row.p),
-            gap=float(row.gap),
-            by_deadline=bool(row.by_deadline),
+        row["slot"]: Freeze(
+            epoch=row["epoch"],
+            alpha_step=row["alpha_step"],
+            operator=row["operator"],
+            p=row["p"],
+            gap=row["gap"],
+            by_deadline=row["by_deadline"],
         )
-        for row in frames.freezes(records).itertuples()
+        for row in frames.rows(frames.freezes(records))
     }
 
 
@@ -305,7 +333,7 @@ def class_accuracies(records: Records) -> pd.DataFrame | None:
     scored = pd.DataFrame({"label": table["label"], **right}).groupby("label")
     frame = scored.mean()
     frame.insert(0, "images", scored.size())
-    return frame
+    return frame.reset_index()
 
 
 def _right(table: pd.DataFrame, columns: list[str]) -> pd.Series:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
-import plotly.graph_objects as go
 import plotly.offline
+from plotly.graph_objects import Figure as Figure  # charts names the type
+from plotly.graph_objects import Layout
 from plotly.subplots import make_subplots
 
 from rfsearch.reporting.candidates import from_label
@@ -35,16 +37,21 @@ def script() -> str:
     return str(plotly.offline.get_plotlyjs())
 
 
-def as_json(figure: go.Figure) -> str:
+def as_json(figure: Figure) -> str:
     """A figure as JSON that may stand inside a script element."""
     spec = json.loads(figure.to_json())
     spec["layout"].pop("template", None)
     return json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _layout(height: int, **changes: Any) -> go.Layout:
+def _plain(text: str) -> str:
+    """Text as it is: plotly reads a few HTML tags in names, and a run's words are no tags."""
+    return escape(text, quote=False)
+
+
+def _layout(height: int, **changes: object) -> Layout:
     """What all charts share; drags and wheels stay with the page."""
-    layout = go.Layout(
+    layout = Layout(
         height=height,
         margin={"l": 52, "r": 14, "t": 12, "b": 44},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -71,9 +78,9 @@ def _layout(height: int, **changes: Any) -> go.Layout:
     return layout
 
 
-def _axis(title: str = "", **changes: Any) -> dict[str, Any]:
+def _axis(**changes: object) -> dict[str, Any]:
     return {
-        "title": {"text": title, "standoff": 8},
+        "title": {"text": "", "standoff": 8, "font": {"size": 12.5}},
         "gridcolor": LIGHT["grid"],
         "linecolor": LIGHT["rule"],
         "tickcolor": LIGHT["rule"],
@@ -84,15 +91,15 @@ def _axis(title: str = "", **changes: Any) -> dict[str, Any]:
     }
 
 
-def fields(data: Fields) -> go.Figure:
+def fields(data: Fields) -> Figure:
     """Field and effective field per slot, plain and found, over the size of the image."""
-    figure = go.Figure(layout=_layout(420, hovermode="x unified"))
+    figure = Figure(layout=_layout(420, hovermode="x unified"))
     measures = list(dict.fromkeys(line.measure for line in data.lines))
     for line in data.lines:
         figure.add_scatter(
-            x=list(data.slots),
+            x=[_plain(slot) for slot in data.slots],
             y=[None if math.isnan(v) or math.isinf(v) else v for v in line.values],
-            name=f"{line.network}, {line.measure}",
+            name=f"{line.network} {line.measure}",
             mode="lines+markers",
             line={
                 "color": LIGHT[line.network],
@@ -113,11 +120,11 @@ def _doubling(data: Fields) -> dict[str, Any]:
     """Ticks at powers of two, which is how fields grow."""
     values = [v for line in data.lines for v in line.values if math.isfinite(v) and v > 0]
     top = math.ceil(math.log2(max([*values, data.image])))
-    ticks = [2**power for power in range(0, top + 1)]
+    ticks = [2**power for power in range(top + 1)]
     return {"tickvals": ticks, "ticktext": [str(tick) for tick in ticks]}
 
 
-def _label(figure: go.Figure, text: str, x: float, y: float, **where: Any) -> None:
+def _label(figure: Figure, text: str, x: float, y: float, **where: object) -> None:
     """A word on a reference line; ``x`` is a share of the width, ``y`` in axis coordinates."""
     figure.add_annotation(
         text=text,
@@ -131,20 +138,20 @@ def _label(figure: go.Figure, text: str, x: float, y: float, **where: Any) -> No
     )
 
 
-def trajectory(data: Trajectory, stages: Sequence[Stage]) -> go.Figure:
+def trajectory(data: Trajectory, stages: Sequence[Stage]) -> Figure:
     """The weights of one slot's candidates over epochs, the winner drawn broad."""
     margin = {"l": 34, "r": 10, "t": 6, "b": 26}
-    figure = go.Figure(layout=_layout(158, margin=margin, showlegend=False))
+    figure = Figure(layout=_layout(158, margin=margin, showlegend=False))
     winner = data.freeze.operator if data.freeze else None
     for label, values in data.p.items():
         won = winner is not None and label in winner.split(" + ")
         figure.add_scatter(
             x=list(data.epochs),
             y=list(values),
-            name=label,
+            name=_plain(label),
             mode="lines",
             line={"color": LIGHT[from_label(label).token], "width": 3 if won else 1.3},
-            hovertemplate=f"{label}: %{{y:.3f}}<extra>epoch %{{x}}</extra>",
+            hovertemplate=f"{_plain(label)}: %{{y:.3f}}<extra>epoch %{{x}}</extra>",
         )
     if data.freeze:
         _mark_freeze(figure, data)
@@ -155,7 +162,7 @@ def trajectory(data: Trajectory, stages: Sequence[Stage]) -> go.Figure:
     return figure
 
 
-def _mark_freeze(figure: go.Figure, data: Trajectory) -> None:
+def _mark_freeze(figure: Figure, data: Trajectory) -> None:
     freeze = data.freeze
     assert freeze is not None
     token = LIGHT[from_label(freeze.operator.split(" + ")[0]).token]
@@ -172,11 +179,11 @@ def _mark_freeze(figure: go.Figure, data: Trajectory) -> None:
             "symbol": "diamond",
             "line": {"color": token, "width": 2},
         },
-        hovertemplate=f"{freeze.operator} frozen {why}<extra>epoch {freeze.epoch}</extra>",
+        hovertemplate=f"{_plain(freeze.operator)} frozen {why}<extra>epoch {freeze.epoch}</extra>",
     )
 
 
-def _shade(figure: go.Figure, stages: Sequence[Stage], named: bool = False) -> None:
+def _shade(figure: Figure, stages: Sequence[Stage], named: bool = False) -> None:
     """Grey ground under every stage that is not the search itself."""
     for stage in stages:
         if stage.name not in STAGE_NAMES:
@@ -196,15 +203,20 @@ def _shade(figure: go.Figure, stages: Sequence[Stage], named: bool = False) -> N
             )
 
 
-def gaps(data: Gaps) -> go.Figure:
+def gaps(data: Gaps) -> Figure:
     """The lead of every slot's strongest candidate, the null control behind it."""
-    figure = go.Figure(layout=_layout(430, hovermode="closest", showlegend=True))
+    figure = Figure(layout=_layout(430, hovermode="closest", showlegend=True))
     if data.null is not None:
         _draw_null(figure, data)
     shown: set[str] = set()
     for line in data.lines:
         _draw_gap(figure, line, first=line.operator not in shown)
         shown.add(line.operator)
+    for mark in data.marks:
+        figure.add_annotation(
+            text=_plain(mark.text), x=mark.alpha_step, y=mark.gap, yshift=13, showarrow=False,
+            font={"size": 11, "color": LIGHT["ink"]},
+        )  # fmt: skip
     if data.threshold is not None:
         figure.add_hline(
             y=data.threshold, line={"color": LIGHT["threshold"], "width": 1, "dash": "dash"}
@@ -215,13 +227,14 @@ def gaps(data: Gaps) -> go.Figure:
     return figure
 
 
-def _draw_null(figure: go.Figure, data: Gaps) -> None:
+def _draw_null(figure: Figure, data: Gaps) -> None:
     null = data.null
     assert null is not None
     steps = list(null.alpha_steps)
     figure.add_scatter(
         x=steps + steps[::-1],
         y=list(null.high) + list(null.low)[::-1],
+        mode="lines",
         fill="toself",
         fillcolor=LIGHT["band"],
         line={"width": 0},
@@ -238,27 +251,25 @@ def _draw_null(figure: go.Figure, data: Gaps) -> None:
     )
 
 
-def _draw_gap(figure: go.Figure, line: Gap, first: bool) -> None:
+def _draw_gap(figure: Figure, line: Gap, first: bool) -> None:
     colour = LIGHT[line.token]
     figure.add_scatter(
         x=list(line.alpha_steps),
         y=list(line.gaps),
         mode="lines",
-        name=line.operator,
+        name=_plain(line.operator),
         legendgroup=line.operator,
         showlegend=first,
         line={"color": colour, "width": 1.8},
-        hovertemplate=f"slot {line.short}, {line.operator}: %{{y:.3f}}<extra>step %{{x}}</extra>",
+        hovertemplate=f"slot {_plain(line.short)}, {_plain(line.operator)}: %{{y:.3f}}"
+        "<extra>step %{x}</extra>",
     )
     if line.freeze is None:
         return
     figure.add_scatter(
         x=[line.freeze.alpha_step],
         y=[line.freeze.gap],
-        mode="markers+text",
-        text=[line.short],
-        textposition="top center",
-        textfont={"size": 10.5, "color": LIGHT["ink"]},
+        mode="markers",
         legendgroup=line.operator,
         showlegend=False,
         marker={
@@ -267,13 +278,13 @@ def _draw_gap(figure: go.Figure, line: Gap, first: bool) -> None:
             "color": LIGHT["panel"] if line.freeze.by_deadline else colour,
             "line": {"color": colour, "width": 2},
         },
-        hovertemplate=f"slot {line.short} frozen<extra>step %{{x}}</extra>",
+        hovertemplate=f"slot {_plain(line.short)} frozen<extra>step %{{x}}</extra>",
     )
 
 
-def curves(data: Sequence[Curve], title: str, stages: Sequence[Stage] = ()) -> go.Figure:
+def curves(data: Sequence[Curve], title: str, stages: Sequence[Stage] = ()) -> Figure:
     """Lines over epochs: one colour per network, one dash per curve of a network."""
-    figure = go.Figure(layout=_layout(300, hovermode="x unified", showlegend=True))
+    figure = Figure(layout=_layout(300, hovermode="x unified", showlegend=True))
     seen: dict[str, int] = {}
     for curve in data:
         index = seen.get(curve.network, 0)
@@ -281,7 +292,7 @@ def curves(data: Sequence[Curve], title: str, stages: Sequence[Stage] = ()) -> g
         figure.add_scatter(
             x=list(curve.epochs),
             y=list(curve.values),
-            name=curve.name,
+            name=_plain(curve.name),
             mode="lines",
             line={
                 "color": LIGHT[curve.network],
@@ -296,7 +307,7 @@ def curves(data: Sequence[Curve], title: str, stages: Sequence[Stage] = ()) -> g
     return figure
 
 
-def steps(data: Steps, stages: Sequence[Stage]) -> go.Figure:
+def steps(data: Steps, stages: Sequence[Stage]) -> Figure:
     """Milliseconds per search step above the number of frozen slots."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32],
                            vertical_spacing=0.09)  # fmt: skip
@@ -335,13 +346,13 @@ def steps(data: Steps, stages: Sequence[Stage]) -> go.Figure:
     return figure
 
 
-def cost(data: Cost) -> go.Figure:
+def cost(data: Cost) -> Figure:
     """Seconds by phase as bars."""
-    figure = go.Figure(layout=_layout(56 + 34 * len(data.phases), showlegend=False))
+    figure = Figure(layout=_layout(56 + 34 * len(data.phases), showlegend=False))
     tokens = {PHASES["search"]: "found", PHASES["found"]: "found"}
     figure.add_bar(
         x=list(data.seconds),
-        y=list(data.phases),
+        y=[_plain(phase) for phase in data.phases],
         orientation="h",
         marker={"color": [LIGHT[tokens.get(phase, "plain")] for phase in data.phases]},
         text=[f"{value:.0f} s" for value in data.seconds],
@@ -351,4 +362,3 @@ def cost(data: Cost) -> go.Figure:
     figure.update_xaxes(title_text="seconds", rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     return figure
-

@@ -10,7 +10,7 @@ import pandas as pd
 
 from rfsearch.reporting import candidates, frames
 from rfsearch.reporting.nulls import Band
-from rfsearch.reporting.quantities import percent, plural, spelled
+from rfsearch.reporting.quantities import percent, plural
 from rfsearch.reporting.records import Records
 
 NEAR_UNIFORM = 0.95
@@ -19,6 +19,10 @@ COLLAPSE = 0.8
 """Share of the slots with one and the same operator from which on a search has collapsed."""
 NULL_SHARE = 0.05
 """Share of slots that may freeze under the null control."""
+NULL_RUNS = {
+    "signs": "its alpha took random signs and learned nothing, so its choices are chance",
+    "labels": "its alpha saw permuted labels, which shows where its gradient pulls by itself",
+}
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,16 @@ class Finding:
 def findings(records: Records, null: Band | None) -> tuple[Finding, ...]:
     """Every failure mode that occurred, in the order in which it matters; empty if none did."""
     weights, freezes = frames.weights(records), frames.freezes(records)
-    candidates_found = (
+    looked_for = (
+        _null_run(records),
         _collapse(records),
         _near_uniform(weights),
         _same_winner(weights),
         _deadline(freezes),
         _inside_null(weights, null),
         _null_freezes(null),
-        _null_run(records),
     )
-    return tuple(finding for finding in candidates_found if finding is not None)
+    return tuple(finding for finding in looked_for if finding is not None)
 
 
 def entropy(weights: Sequence[float]) -> float:
@@ -120,8 +124,8 @@ def _deadline(freezes: pd.DataFrame) -> Finding | None:
         return None
     return Finding(
         "deadline",
-        f"Decided by the deadline: {late} of {len(freezes)} slots never reached the threshold "
-        "and kept whichever candidate led when the search stage ended.",
+        f"Decided by the deadline: {late} of {len(freezes)} slots did not hold the threshold for "
+        "long enough and kept whichever candidate led when the search stage ended.",
     )
 
 
@@ -153,11 +157,8 @@ def _null_freezes(null: Band | None) -> Finding | None:
 
 
 def _null_run(records: Records) -> Finding | None:
-    kind = str(records.config.get("settings", {}).get("pmpl.null", "none") or "none")
-    if kind.lower() in ("none", "off", "false", "no"):
+    kind = str(records.config.get("settings", {}).get("pmpl.null", "off"))
+    if kind == "off":
         return None
-    return Finding(
-        "null-run",
-        f"This run is itself a null control (pmpl.null = {kind}): its alpha learned nothing, "
-        f"and its {spelled(len(records.architecture['choices']))} choices are chance.",
-    )
+    words = NULL_RUNS.get(kind, "its alpha was disturbed on purpose")
+    return Finding("null-run", f"This run is itself a control (pmpl.null = {kind}): {words}.")

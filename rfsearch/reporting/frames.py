@@ -38,6 +38,11 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, shorts if usable else names, strict=True))
 
 
+def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as one mapping per row."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
 def _num_shared(parts: Sequence[Sequence[str]]) -> int:
     """How many leading parts are the same in all; none where there is nothing to compare."""
     if len(parts) < 2:
@@ -129,7 +134,16 @@ def search_epochs(records: Records) -> pd.DataFrame:
 
 def retraining(records: Records) -> pd.DataFrame:
     """One row per epoch of the final trainings: network (found, plain), retrain seed, losses."""
-    columns = "phase retrain_seed epoch loss accuracy lr seconds step_seconds".split()
+    columns = [
+        "phase",
+        "retrain_seed",
+        "epoch",
+        "loss",
+        "accuracy",
+        "lr",
+        "seconds",
+        "step_seconds",
+    ]
     rows = [
         {column: record.get(column) for column in columns}
         for record in records.history
@@ -138,42 +152,59 @@ def retraining(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _number(value: Any) -> float:
+def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
 def freezes(records: Records) -> pd.DataFrame:
     """One row per freeze, in order of time.
 
-    ``gap`` is the lead of the winner when it froze, as a share; ``by_deadline`` says that the
-    lead was below the threshold, so that the end of the search decided and not the rule.
-    ``loss_before`` and ``loss_after`` are the loss around the freeze, where it was measured.
+    ``gap`` is the winner's lead in the averaged weights, which is what the rule looks at, and
+    ``p`` its weight, both at the moment it froze; ``by_deadline`` says that the end of the search
+    decided and not the rule. ``loss_before`` and ``loss_after`` are the loss around the freeze,
+    where it was measured.
     """
-    threshold = _threshold(records)
-    rows = []
-    for record in records.history:
-        for event in record.get("froze") or ():
-            lead = gap(event["p"]) if event.get("p") else float("nan")
-            rows.append(
-                {
-                    "slot": str(event["slot"]),
-                    "operator": " + ".join(str(label) for label in event["operators"]),
-                    "epoch": int(event.get("epoch", record["epoch"])),
-                    "alpha_step": int(event.get("alpha_step", record.get("alpha_steps") or 0)),
-                    "p": max(event["p"]) if event.get("p") else float("nan"),
-                    "gap": lead,
-                    "by_deadline": bool(threshold is not None and lead < threshold - 1e-9),
-                    "loss_before": _number(event.get("loss_before")),
-                    "loss_after": _number(event.get("loss_after")),
-                }
-            )
-    columns = "slot operator epoch alpha_step p gap by_deadline loss_before loss_after".split()
+    last = max((r["epoch"] for r in records.history if r.get("stage") == "search"), default=0)
+    rows = [
+        {
+            "slot": str(event["slot"]),
+            "operator": " + ".join(str(label) for label in event["operators"]),
+            "epoch": int(record["epoch"]),
+            "alpha_step": int(event["alpha_step"]),
+            "p": max(event["p"]),
+            "gap": gap(_average(record, str(event["slot"])) or event["p"]),
+            "by_deadline": _is_deadline(event, record, last),
+            "loss_before": _number(event.get("loss_before")),
+            "loss_after": _number(event.get("loss_after")),
+        }
+        for record in records.history
+        for event in record.get("froze") or ()
+    ]
+    columns = [
+        "slot",
+        "operator",
+        "epoch",
+        "alpha_step",
+        "p",
+        "gap",
+        "by_deadline",
+        "loss_before",
+        "loss_after",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _threshold(records: Records) -> float | None:
-    value = records.config.get("settings", {}).get("pmpl.threshold")
-    return None if value is None else float(value)
+def _is_deadline(event: Mapping[str, Any], record: Mapping[str, Any], last: int) -> bool:
+    """Whether time was up: as the event says, else after the last alpha step of the search."""
+    if "by" in event:
+        return bool(event["by"] == "deadline")
+    return bool(record["epoch"] >= last and event["alpha_step"] >= record["alpha_steps"])
+
+
+def _average(record: Mapping[str, Any], slot: str) -> Sequence[float]:
+    """The averaged weights of a slot; empty before the first alpha step."""
+    averages: Mapping[str, Sequence[float]] = record.get("average") or {}
+    return averages.get(slot) or ()
 
 
 def gap(weights: Sequence[float]) -> float:
@@ -189,8 +220,8 @@ def gap(weights: Sequence[float]) -> float:
 def weights(records: Records) -> pd.DataFrame:
     """One row per slot and epoch while the slot was open: ``p`` and ``average`` as tuples.
 
-    At the epoch of its freeze a slot has the values it froze with; afterwards it has no rows.
-    ``gap`` is the lead in the average, which is what the rule looks at.
+    At the epoch of its freeze a slot has the values it froze with (the average of a frozen slot
+    stands still in the history); afterwards it has no rows. ``gap`` is the lead in the average.
     """
     rows: list[dict[str, Any]] = []
     closed: set[str] = set()
@@ -204,21 +235,21 @@ def weights(records: Records) -> pd.DataFrame:
                 continue
             rows.append(_weight_row(record, slot, p, event))
         closed |= set(events)
-    columns = "slot epoch stage alpha_steps p average gap froze".split()
+    columns = ["slot", "epoch", "stage", "alpha_steps", "p", "average", "gap", "froze"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _weight_row(
     record: Mapping[str, Any], slot: str, p: Sequence[float], event: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    average = (record.get("average") or {}).get(slot) or p
-    if event is not None and event.get("p"):
-        p = average = event["p"]
+    if event is not None:
+        p = event["p"]
+    average = _average(record, slot) or p
     return {
         "slot": slot,
         "epoch": int(record["epoch"]),
         "stage": str(record.get("stage", "search")),
-        "alpha_steps": int(record.get("alpha_steps") or 0),
+        "alpha_steps": int((event or {}).get("alpha_step") or record.get("alpha_steps") or 0),
         "p": tuple(float(share) for share in p),
         "average": tuple(float(share) for share in average),
         "gap": gap(average),

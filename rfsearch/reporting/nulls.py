@@ -16,7 +16,7 @@ import pandas as pd
 from rfsearch.errors import UserError
 
 CURVES = Path(__file__).with_name("null_curves.csv")
-COLUMNS = "budget backbone space seed epoch alpha_steps slot gap frozen".split()
+COLUMNS = ["budget", "backbone", "space", "seed", "epoch", "alpha_steps", "slot", "gap", "frozen"]
 LOW, HIGH = 0.05, 0.95
 
 

@@ -5,7 +5,7 @@ The page asks the network for nothing, and a content security policy in it says 
 
 from __future__ import annotations
 
-import os
+import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,12 +15,20 @@ import jinja2
 from markupsafe import Markup
 
 from rfsearch.errors import UserError
-from rfsearch.reporting import candidates, charts, colours, figures, frames, nulls, tables
+from rfsearch.reporting import (
+    candidates,
+    charts,
+    colours,
+    figures,
+    frames,
+    nulls,
+    quantities,
+    tables,
+)
 from rfsearch.reporting.findings import findings
 from rfsearch.reporting.records import Difference, Records, read
 from rfsearch.reporting.verdict import verdict
-
-NAME = "report.html"
+from rfsearch.trials import RunFolder, replacing
 
 
 @dataclass(frozen=True)
@@ -36,13 +44,12 @@ class Scale:
 def write(run_folder: Path) -> Path:
     """Read, render and put ``report.html`` in place as a whole or not at all."""
     page = render(read(run_folder))
-    path = run_folder / NAME
-    part = run_folder / f"{NAME}.part"
+    path = RunFolder(run_folder).report
     try:
-        part.write_text(page, encoding="utf-8")
-        os.replace(part, path)
+        with replacing(path) as partial:
+            partial.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write {str(path)!r}: {error.strerror}") from None
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
     return path
 
 
@@ -70,7 +77,7 @@ def _content(records: Records, curves: Path) -> dict[str, Any]:
         "networks": records.networks,
         "scale": scale(records.difference),
         "findings": findings(records, null),
-        "strip": frames.slots(records).to_dict("records"),
+        "strip": frames.rows(frames.slots(records)),
         "legend": _legend(records),
         "slots": tables.slots(records),
         "field_charts": charts.fields(records),
@@ -85,8 +92,11 @@ def _content(records: Records, curves: Path) -> dict[str, Any]:
         "cost_table": tables.cost(records),
         "steps": charts.steps(records),
         "alpha_steps": records.metrics.get("alpha_steps"),
-        "setup": [tables.run(records), tables.splits(records), tables.machine(records)],
-        "settings": [tables.plan(records), tables.settings(records)],
+        "run": tables.run(records),
+        "splits": tables.splits(records),
+        "machine": tables.machine(records),
+        "plan": tables.plan(records),
+        "settings": tables.settings(records),
         "provenance": tables.provenance(),
         "forms": {str(choice.get("form", "")) for choice in records.architecture["choices"]},
         "style": Markup(colours.style_sheet() + _asset("page.css")),
@@ -97,18 +107,14 @@ def _content(records: Records, curves: Path) -> dict[str, Any]:
 
 
 def _inline_json(values: dict[str, str]) -> str:
-    import json
-
     return json.dumps(values).replace("<", "\\u003c")
 
 
 def _dials(records: Records) -> list[tuple[str, str]]:
     """The dials of the command line that made the run, with their values."""
-    keys = ("backbone", "strategy", "space", "data", "image_size", "budget", "seed")
-    return [
-        (key.replace("_", " "), tables.plain_text(records.config[key]))
-        for key in keys
-    ]  # fmt: skip
+    keys = ("backbone", "strategy", "space", "data", "budget", "seed")
+    dials = [(key, tables.plain_text(records.config[key])) for key in keys]
+    return [*dials, ("image size", f"{quantities.size(*records.image_size)} px")]
 
 
 def _legend(records: Records) -> list[candidates.Candidate]:
@@ -122,5 +128,6 @@ def _legend(records: Records) -> list[candidates.Candidate]:
 def scale(difference: Difference) -> Scale:
     """Positions on a line that is symmetric about zero and a point wide at least, 0 to 1."""
     reach = 1.15 * max(abs(difference.low), abs(difference.high), abs(difference.value), 0.01)
-    place = lambda value: (value / reach + 1) / 2  # noqa: E731
-    return Scale(0.5, place(difference.low), place(difference.high), place(difference.value))
+    ends = (difference.low, difference.high, difference.value)
+    low, high, value = ((one / reach + 1) / 2 for one in ends)
+    return Scale(0.5, low, high, value)

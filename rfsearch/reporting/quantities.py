@@ -1,9 +1,13 @@
-"""Numbers in words for people: points, counts, seconds, bytes. Text only, no rounding elsewhere."""
+"""Numbers in words for people: points, counts, seconds, bytes; nothing is rounded elsewhere."""
 
 from __future__ import annotations
 
 import math
 
+WORDS = (
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
+)  # fmt: skip
 MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
 
@@ -56,7 +60,7 @@ def exact(number: float | None) -> str:
 def seconds(value: float | None) -> str:
     """A duration, from microseconds to hours.
 
-    >>> seconds(0.0123), seconds(3.21), seconds(83), seconds(4000)
+    >>> seconds(0.0123), seconds(3.21), seconds(83), seconds(4020)
     ('12.3 ms', '3.2 s', '1 min 23 s', '1 h 7 min')
     """
     if value is None:
@@ -71,6 +75,15 @@ def seconds(value: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(value: float) -> str:
+    """A duration in whole seconds, for what is still going on.
+
+    >>> clock(53.2), clock(83), clock(0)
+    ('53 s', '1 min 23 s', '0 s')
+    """
+    return f"{value:.0f} s" if value < 59.5 else seconds(value)
 
 
 def size(height: float | None, width: float | None) -> str:
@@ -114,5 +127,4 @@ def plural(number: int, noun: str, nouns: str | None = None) -> str:
 
 def spelled(number: int) -> str:
     """Zero to twelve as words, larger numbers as digits."""
-    words = "no one two three four five six seven eight nine ten eleven twelve".split()
-    return words[number] if 0 <= number < len(words) else f"{number:,}"
+    return WORDS[number] if 0 <= number < len(WORDS) else f"{number:,}"

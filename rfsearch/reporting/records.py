@@ -6,7 +6,6 @@ missing or malformed is told by file and key, and nothing is filled in.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from rfsearch.errors import UserError
+from rfsearch.trials import History, RunFolder, read_json
 
-FORMAT = 1
 NEEDED: dict[str, tuple[str, ...]] = {
     "config.json": ("backbone", "space", "strategy", "data", "image_size", "budget", "seed"),
     "environment.json": ("versions", "splits"),
@@ -98,108 +97,73 @@ class Records:
 
 def read(folder: Path) -> Records:
     """Read a finished run folder; ``UserError`` names what is missing or malformed."""
-    _check_folder(folder)
-    objects = {name: _read_object(folder, name) for name in NEEDED}
-    metrics = objects["metrics.json"]
+    files = _finished(folder)
+    metrics = _read_object(files.metrics)
     return Records(
-        folder=folder,
-        config=objects["config.json"],
-        environment=objects["environment.json"],
-        architecture=objects["architecture.json"],
+        folder=files.path,
+        config=_read_object(files.config),
+        environment=_read_object(files.environment),
+        architecture=_read_object(files.architecture),
         metrics=metrics,
-        history=_read_history(folder),
-        networks=_networks(folder, metrics),
-        difference=_difference(folder, metrics),
-        layers=_read_layers(folder, "layers.csv"),
-        plain_layers=_read_layers(folder, "layers_plain.csv"),
-        predictions=_read_predictions(folder),
+        history=_read_history(files.history),
+        networks=_networks(files.metrics, metrics),
+        difference=_difference(files.metrics, metrics),
+        layers=_read_layers(files.layers),
+        plain_layers=_read_layers(files.plain_layers),
+        predictions=_read_table(files.predictions) if files.predictions.is_file() else None,
     )
 
 
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {str(folder)!r}; report takes a run folder")
-    if not (folder / "config.json").is_file():
+def _finished(folder: Path) -> RunFolder:
+    files = RunFolder.existing(folder)
+    if not files.metrics.is_file():
         raise UserError(
-            f"{str(folder)!r} is not a run folder: it holds no config.json; "
-            "a run folder is what 'rfsearch run --out FOLDER' leaves"
+            f"the run in {folder} is not finished: it holds no {files.metrics.name}; "
+            "'rfsearch run' with the options it was begun with and --resume goes on"
         )
-    if not (folder / "metrics.json").is_file():
-        raise UserError(
-            f"the run in {str(folder)!r} is not finished: it holds no metrics.json; "
-            f"'rfsearch run --out {folder} --resume' continues it"
-        )
+    return files
 
 
-def _text(folder: Path, name: str) -> str:
-    path = folder / name
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{str(folder)!r} holds no {name}; a finished run has one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{str(path)!r} cannot be read: {error}") from None
-
-
-def _parse(text: str, place: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{place} is not JSON: {error.msg} (column {error.colno})") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{place} must hold one JSON object, not a {type(value).__name__}")
-    return value
-
-
-def _read_object(folder: Path, name: str) -> dict[str, Any]:
-    place = str(folder / name)
-    value = _parse(_text(folder, name), place)
-    if value.get("format", FORMAT) != FORMAT:
-        raise UserError(
-            f"{place} has format {value['format']!r}; this version of rfsearch reads {FORMAT}"
-        )
-    missing = [key for key in NEEDED[name] if key not in value]
+def _read_object(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    missing = [key for key in NEEDED[path.name] if key not in value]
     if missing:
-        raise UserError(f"{place} lacks {', '.join(missing)}; a report cannot do without")
+        raise UserError(f"{path} lacks {', '.join(missing)}; a report cannot do without")
     return value
 
 
-def _read_history(folder: Path) -> tuple[dict[str, Any], ...]:
-    lines = _text(folder, "history.jsonl").splitlines()
-    place = str(folder / "history.jsonl")
-    records = tuple(
-        _parse(line, f"{place} line {number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    )
+def _read_history(path: Path) -> tuple[dict[str, Any], ...]:
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; a finished run has one")
+    records = tuple(History(path).read())
     for number, record in enumerate(records, start=1):
         if "phase" not in record:
-            raise UserError(f"{place}: record {number} says no phase")
+            raise UserError(f"{path}, line {number} says no phase")
     return records
 
 
-def _read_layers(folder: Path, name: str) -> pd.DataFrame:
-    _text(folder, name)  # the same words for a missing file as everywhere
-    try:
-        frame = pd.read_csv(folder / name)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{str(folder / name)!r} is not a table: {error}") from None
+def _read_layers(path: Path) -> pd.DataFrame:
+    frame = _read_table(path)
     missing = [column for column in NEEDED_COLUMNS if column not in frame.columns]
     if missing:
-        raise UserError(f"{str(folder / name)!r} lacks the columns {', '.join(missing)}")
+        raise UserError(f"{path} lacks the columns {', '.join(missing)}")
     return frame
 
 
-def _read_predictions(folder: Path) -> pd.DataFrame | None:
-    path = folder / "predictions.csv"
-    return pd.read_csv(path) if path.is_file() else None
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}; a finished run has one") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no table: {error}") from None
 
 
-def _networks(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Network]:
+def _networks(path: Path, metrics: Mapping[str, Any]) -> dict[str, Network]:
     found = {name: metrics["networks"].get(name) for name in NETWORKS}
     for name in ("plain", "found"):
         if not found[name] or found[name].get("accuracy") is None:
-            raise UserError(f"{str(folder / 'metrics.json')!r} has no accuracy for {name!r}")
+            raise UserError(f"{path} has no accuracy for the {name} network")
     return {name: _network(name, value) for name, value in found.items() if value}
 
 
@@ -227,7 +191,7 @@ def _latency(value: Mapping[str, Any] | None) -> Latency | None:
     )
 
 
-def _difference(folder: Path, metrics: Mapping[str, Any]) -> Difference:
+def _difference(path: Path, metrics: Mapping[str, Any]) -> Difference:
     value = metrics["difference"]
     try:
         low, high = value["interval"]
@@ -241,6 +205,4 @@ def _difference(folder: Path, metrics: Mapping[str, Any]) -> Difference:
             num_seeds=len(metrics["retrain_seeds"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{str(folder / 'metrics.json')!r}: 'difference' is not readable ({error!r})"
-        ) from None
+        raise UserError(f"{path}: the difference cannot be read ({error!r})") from None

@@ -1,4 +1,4 @@
-"""The tables of the page: captions, columns and cells as plain text, with the file they stand on."""
+"""The tables of the page: captions, columns and cells as text, and the file each stands on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cell:
 class Table:
     """A table for the page; ``align`` has one letter per column, l or r (numbers).
 
-    The first column heads its row.
+    The first column heads its row. ``groups`` are headings over several columns: (text, columns).
     """
 
     caption: str
@@ -35,13 +35,16 @@ class Table:
     columns: tuple[str, ...]
     align: str
     rows: tuple[tuple[Cell, ...], ...]
+    groups: tuple[tuple[str, int], ...] = ()
 
 
 def table(
-    caption: str, source: str, columns: Sequence[str], align: str, rows: Sequence[Sequence[Any]]
-) -> Table:
+    caption: str, source: str, columns: Sequence[str], align: str, rows: Sequence[Sequence[Any]],
+    groups: Sequence[tuple[str, int]] = (),
+) -> Table:  # fmt: skip
     """A table from cells and plain values."""
-    return Table(caption, source, tuple(columns), align, tuple(_row(row) for row in rows))
+    cells = tuple(_row(row) for row in rows)
+    return Table(caption, source, tuple(columns), align, cells, tuple(groups))
 
 
 def _row(values: Sequence[Any]) -> tuple[Cell, ...]:
@@ -57,7 +60,7 @@ def operator(label: str) -> Cell:
 def slots(records: Records) -> Table:
     """Per slot: what was chosen, where, and what it sees before and after."""
     rows = []
-    for row in frames.slots(records).to_dict("records"):
+    for row in frames.rows(frames.slots(records)):
         fields = [_before_after(row, measure) for measure in frames.SIZES]
         rows.append(
             [
@@ -69,16 +72,15 @@ def slots(records: Records) -> Table:
                 *(cell for pair in fields for cell in pair),
             ]
         )
-    columns = (
-        "slot", "operator", "kernel", "stride", "map", "field before", "after",
-        "effective 50 % before", "after", "effective 90 % before", "after",
-    )  # fmt: skip
+    columns = ("slot", "operator", "kernel", "stride", "map") + 3 * ("before", "after")
+    groups = [("", 5), ("field", 2), ("effective field, 50 %", 2), ("effective field, 90 %", 2)]
     caption = (
-        "Before is the plain backbone, after the found network, both at the end of the slot. Sizes "
-        "are input pixels, height × width where they differ; the field is not clipped to the image."
+        "Before is the plain backbone, after the found network, both at the end of the slot. "
+        "Sizes are input pixels, height × width where they differ; the field is not clipped to "
+        "the image."
     )
     return table(caption, "architecture.json, layers.csv, layers_plain.csv", columns,
-                 "llrrrrrrrrr", rows)  # fmt: skip
+                 "llrrrrrrrrr", rows, groups)  # fmt: skip
 
 
 def _before_after(row: Mapping[str, Any], measure: str) -> tuple[str, str]:
@@ -106,13 +108,13 @@ def networks(records: Records) -> Table:
         rows.insert(2, ["selection accuracy", MISSING, MISSING, percent(selected), ""])
     latency = found.latency or plain.latency
     caption = (
-        "Plain and found were trained from scratch with one recipe and the same seeds on the weights "
-        "and alpha splits together; the adapted network is the found one with the weights it had in "
-        "the supernet."
+        "Plain and found were trained from scratch with one recipe and the same seeds on the "
+        "weights and alpha splits together; the adapted network is the found one with the weights "
+        "it had in the supernet."
     )
     if latency:
         caption += f" Latency is {conditions(latency)}."
-    return table(caption, "metrics.json", ("", "plain", "found", "adapted in supernet",
+    return table(caption, "metrics.json", ("quantity", "plain", "found", "adapted in supernet",
                  "found against plain"), "lrrrr", rows)  # fmt: skip
 
 
@@ -177,7 +179,7 @@ def freezes(records: Records) -> Table:
             _decimal(row["loss_before"]),
             _decimal(row["loss_after"]),
         ]
-        for row in frames.freezes(records).to_dict("records")
+        for row in frames.rows(frames.freezes(records))
     ]
     columns = ("slot", "operator", "epoch", "alpha step", "p", "lead", "decided by",
                "loss before", "loss after")  # fmt: skip
@@ -197,13 +199,13 @@ def classes(records: Records) -> Table | None:
     names = records.classes
     rows = [
         [
-            names[int(label)] if int(label) < len(names) else str(label),
-            f"{int(row['images']):,}",
+            names[row["label"]] if row["label"] < len(names) else row["label"],
+            f"{row['images']:,}",
             percent(row["plain"]),
             percent(row["found"]),
             points(row["found"] - row["plain"]),
         ]
-        for label, row in frame.iterrows()
+        for row in frames.rows(frame)
     ]
     caption = "Accuracy by class on the test split, a mean over retraining seeds; single classes "
     caption += "hold few images, so small differences mean nothing."
@@ -235,40 +237,41 @@ def splits(records: Records) -> Table:
         [name, _count(value.get("images")), _count(value.get("sources")), uses.get(name, "")]
         for name, value in records.environment["splits"].items()
     ]
-    caption = "The splits share no image and no source; the first three are cut from training data."
+    caption = "Splits share no image and no source; the first three are cut from training data."
     return table(caption, "environment.json: splits", ("split", "images", "sources", "use"),
                  "lrrl", rows)  # fmt: skip
 
 
-def _count(value: Any) -> str:
+def _count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
 def run(records: Records) -> Table:
     """What was run: the dials of the command line and the hashes that pin data and settings."""
     config, environment = records.config, records.environment
-    keys = ("strategy", "backbone", "architecture_arguments", "space", "data", "image_size",
-            "budget", "seed")  # fmt: skip
-    rows = [[key.replace("_", " "), plain_text(config.get(key))] for key in keys]
+    keys = ("strategy", "backbone", "space", "data", "budget", "seed")
+    rows = [[key, plain_text(config[key])] for key in keys]
     rows += [
+        ["arguments of the backbone", plain_text(records.architecture["backbone"]["arguments"])],
+        ["image size", quantities.size(*records.image_size)],
         ["retraining seeds", plain_text(records.metrics["retrain_seeds"])],
         ["hash of the settings", plain_text(config.get("hash"))],
         ["hash of the data", plain_text(environment.get("data_hash"))],
         ["hash of the splits", plain_text(environment.get("split_hash"))],
         ["commit", plain_text(environment.get("commit"))],
     ]
-    return table("The run.", "config.json, environment.json", ("", "value"), "ll", rows)
+    return table("The run", "config.json, environment.json", ("what", "value"), "ll", rows)
 
 
 def plan(records: Records) -> Table:
     """The plan of the budget: fixed integers, never timing."""
-    return _mapping("The plan this budget stands for.", "config.json: plan",
+    return _mapping("The plan this budget stands for", "config.json: plan",
                     records.config.get("plan") or {})  # fmt: skip
 
 
 def settings(records: Records) -> Table:
     """Every setting with the value this run had."""
-    return _mapping("Every setting as this run had it.", "config.json: settings",
+    return _mapping("Every setting as this run had it", "config.json: settings",
                     records.config.get("settings") or {})  # fmt: skip
 
 
@@ -279,9 +282,9 @@ def machine(records: Records) -> Table:
     rows = [[key, plain_text(environment.get(key))] for key in keys if key in environment]
     memory = records.metrics.get("peak_memory_bytes")
     rows.append(["peak memory", quantities.bytes_(memory)])
-    rows += [[name, str(version)] for name, version in environment["versions"].items()]
-    return table("Machine and versions.", "environment.json, metrics.json: peak_memory_bytes",
-                 ("", "value"), "ll", rows)  # fmt: skip
+    rows += [[name, plain_text(version)] for name, version in environment["versions"].items()]
+    return table("Machine and versions", "environment.json, metrics.json: peak_memory_bytes",
+                 ("what", "value"), "ll", rows)  # fmt: skip
 
 
 def _mapping(caption: str, source: str, values: Mapping[str, Any]) -> Table:
@@ -289,14 +292,16 @@ def _mapping(caption: str, source: str, values: Mapping[str, Any]) -> Table:
     return table(caption, source, ("name", "value"), "ll", rows)
 
 
-def plain_text(value: Any) -> str:
+def plain_text(value: object) -> str:
     """A JSON value for a reader: strings bare, lists by commas, nothing as a dash.
 
     >>> plain_text([64, 64]), plain_text(None), plain_text(True), plain_text({"width": 0.5})
     ('64, 64', '–', 'yes', 'width 0.5')
     """
     match value:
-        case None | {} | []:
+        case None:
+            return MISSING
+        case dict() | list() | tuple() | str() if not value:
             return MISSING
         case bool():
             return "yes" if value else "no"

@@ -13,6 +13,8 @@ from rfsearch.reporting import candidates, quantities
 from rfsearch.reporting.quantities import percent, plural, points
 from rfsearch.reporting.records import Difference, Latency, Network, Records
 
+DEVICES = {"cpu": "the CPU", "cuda": "the GPU"}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -113,7 +115,8 @@ def cost(plain: Network, found: Network) -> str:
 def conditions(latency: Latency) -> str:
     """Under what a latency was measured."""
     threads = f", {plural(latency.threads, 'thread')}" if latency.threads else ""
-    return f"per batch of {latency.batch}{threads} on {latency.device}"
+    device = DEVICES.get(latency.device, latency.device)
+    return f"per batch of {latency.batch}{threads} on {device}"
 
 
 def _choices(records: Records) -> str:

@@ -60,43 +60,57 @@ def layer_rows(chosen: list[str] | None) -> list[dict[str, Any]]:
     return rows
 
 
-def search_history(chosen: list[int], threshold: float) -> list[dict[str, Any]]:
-    """Softmax weights that drift to the chosen candidate; every ninth-epoch freeze is late."""
+def search_history(chosen: list[int]) -> list[dict[str, Any]]:
+    """Softmax weights that drift to the chosen candidate; leads of 0.3 by the rule, else 0.16."""
     rng = np.random.default_rng(0)
     alpha = rng.normal(0, 0.05, (len(SLOTS), len(OPERATORS)))
+    average: dict[str, list[float]] = {slot: [] for slot in SLOTS}
     frozen: dict[str, list[int]] = {}
     records = []
     for epoch in range(1, WARMUP + SEARCH + ADAPT + 1):
         stage = "warmup" if epoch <= WARMUP else "search" if epoch <= WARMUP + SEARCH else "adapt"
+        moved = min(max(epoch - WARMUP, 0), SEARCH)
         froze = []
-        if stage == "search":
-            alpha += rng.normal(0, 0.05, alpha.shape)
-            for index, winner in enumerate(chosen):
-                alpha[index, winner] += 1.35 / FROZE_AT[index]
-        p = np.exp(alpha) / np.exp(alpha).sum(1, keepdims=True)
-        for index, slot in enumerate(SLOTS):
-            if stage == "search" and epoch == FROZE_AT[index]:
+        for index, (slot, winner) in enumerate(zip(SLOTS, chosen, strict=True)):
+            if stage != "search" or slot in frozen:
+                continue
+            alpha[index] += rng.normal(0, 0.05, len(OPERATORS))
+            alpha[index, winner] += 1.35 / (FROZE_AT[index] - WARMUP)
+            average[slot] = softmax(alpha[index])
+            if epoch == FROZE_AT[index]:
                 late = epoch == WARMUP + SEARCH
-                weights = np.full(len(OPERATORS), (0.72 if late else 0.6) / 6)
-                weights[chosen[index]] = 0.28 if late else 0.4
+                average[slot] = peaked(winner, 0.28 if late else 0.4)
+                frozen[slot] = [winner]
                 froze.append(
-                    {"slot": slot, "operators": [OPERATORS[chosen[index]]], "epoch": epoch,
-                     "alpha_step": STEPS_PER_EPOCH * (epoch - WARMUP), "p": weights.tolist(),
-                     "loss_before": 0.5, "loss_after": 0.52}
+                    {"slot": slot, "operators": [OPERATORS[winner]],
+                     "epoch": epoch + late,  # the deadline comes after its epoch
+                     "alpha_step": STEPS_PER_EPOCH * moved - (0 if late else 6),
+                     "p": softmax(alpha[index]), "loss_before": 0.5, "loss_after": 0.52}
                 )  # fmt: skip
-                frozen[slot] = [chosen[index]]
         open_slots = len(SLOTS) - len(frozen)
         records.append(
             {"phase": "search", "stage": stage, "epoch": epoch, "epochs": 12,
              "loss": 2.2 * math.exp(-epoch / 5), "accuracy": 1 - math.exp(-epoch / 5),
              "alpha_loss": 2.3 * math.exp(-epoch / 5) if stage == "search" else None,
-             "alpha_steps": STEPS_PER_EPOCH * min(max(epoch - WARMUP, 0), SEARCH),
-             "p": {slot: p[i].tolist() for i, slot in enumerate(SLOTS)},
-             "average": {slot: p[i].tolist() for i, slot in enumerate(SLOTS)},
+             "alpha_steps": STEPS_PER_EPOCH * moved,
+             "p": {slot: softmax(row) for slot, row in zip(SLOTS, alpha, strict=True)},
+             "average": {slot: list(values) for slot, values in average.items()},
              "frozen": {slot: list(indices) for slot, indices in frozen.items()}, "froze": froze,
              "seconds": 10 + open_slots, "step_seconds": 0.1 + 0.012 * open_slots}
         )  # fmt: skip
     return records
+
+
+def softmax(alpha: np.ndarray) -> list[float]:
+    shares = np.exp(alpha) / np.exp(alpha).sum()
+    return [float(share) for share in shares]
+
+
+def peaked(winner: int, share: float) -> list[float]:
+    """Weights with this share for the winner and equal ones for the rest."""
+    weights = [(1 - share) / (len(OPERATORS) - 1)] * len(OPERATORS)
+    weights[winner] = share
+    return weights
 
 
 def training_history(seeds: list[int]) -> list[dict[str, Any]]:
@@ -187,7 +201,7 @@ def write_run(
     })  # fmt: skip
     settings = {
         "pmpl.threshold": 0.2, "pmpl.patience": 20, "pmpl.min_epochs": 3, "pmpl.average": 0.9,
-        "pmpl.deadline": "argmax", "pmpl.null": "none", "pmpl.alpha_lr": 0.02,
+        "pmpl.deadline": "argmax", "pmpl.null": "off", "pmpl.alpha_lr": 0.02,
         "retrain.lr": 0.02, "digits.fragments": 4, "digits.scale": [24, 36],
     }  # fmt: skip
     write_json(folder / "config.json", {
@@ -199,7 +213,7 @@ def write_run(
         "settings": settings, "architecture_arguments": {"width": 0.5, "stem": "small"},
     } | config)  # fmt: skip
     write_json(folder / "environment.json", {
-        "versions": {"python": "3.11.9", "torch": "2.15.0", "rfsearch": "0.1.0"},
+        "format": 1, "versions": {"python": "3.11.9", "torch": "2.15.0", "rfsearch": "0.1.0"},
         "platform": "Linux-6.1-x86_64", "cpu": "Xeon 2.2 GHz", "cores": 2, "threads": 2,
         "device": "cpu", "commit": "c2ac609", "data_hash": "0" * 64, "split_hash": "f" * 64,
         "splits": {"weights": {"images": 2000, "sources": 539},
@@ -207,7 +221,7 @@ def write_run(
                    "selection": {"images": 1000, "sources": 359},
                    "test": {"images": 2000, "sources": 359}},
     })  # fmt: skip
-    history = search_history(list(chosen), 0.2) + training_history(list(range(len(found))))
+    history = search_history(list(chosen)) + training_history(list(range(len(found))))
     lines = "".join(json.dumps(record) + "\n" for record in history)
     (folder / "history.jsonl").write_text(lines, encoding="utf-8")
     write_json(folder / "metrics.json", metrics(list(found), list(plain), list(interval)))

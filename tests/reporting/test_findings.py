@@ -1,0 +1,77 @@
+"""Failure modes are said when they occur and not otherwise."""
+
+from __future__ import annotations
+
+import json
+
+from rfsearch.reporting import nulls
+from rfsearch.reporting.findings import findings
+from rfsearch.reporting.records import read
+
+
+def names(folder, null=None):
+    return {finding.name: finding.sentence for finding in findings(read(folder), null)}
+
+
+def test_collapse_to_identity_is_the_plain_backbone(make_run):
+    found = names(make_run(chosen=(0,) * 16))
+    assert found["collapse"] == (
+        "Collapse to one operator: all 16 slots hold identity. "
+        "The found network is the plain backbone."
+    )
+
+
+def test_collapse_of_most_slots(make_run):
+    found = names(make_run(chosen=(3,) * 14 + (0, 1)))
+    assert found["collapse"] == "Collapse to one operator: 14 of 16 slots hold max 7."
+
+
+def test_a_mixed_outcome_has_not_collapsed(make_run):
+    assert "collapse" not in names(make_run())
+
+
+def test_deadline_counts_slots(make_run):
+    assert names(make_run())["deadline"].startswith("Decided by the deadline: 5 of 16 slots")
+
+
+def test_the_event_itself_decides_where_it_says_so(make_run):
+    folder = make_run()
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    for line in lines:
+        for event in line.get("froze", ()):
+            event["by"] = "rule"
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "deadline" not in names(folder)
+
+
+def test_near_uniform_weights(make_run):
+    folder = make_run()
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    for line in lines:
+        for event in line.get("froze", ()):
+            event["p"] = [1 / 7] * 7
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert names(folder)["near-uniform"].startswith("Nearly uniform weights: in 16 of 16 slots")
+
+
+def test_same_winner_beside_chance(make_run):
+    sentence = names(make_run())["same-winner"]
+    assert "of 16 slots" in sentence
+    assert "chance would give about 2.3" in sentence
+
+
+def test_null_band_and_null_freezes(make_run, make_null):
+    low = nulls.band("quick", "mobilenetv2", "pooling", make_null())
+    assert not {"inside-null", "null-freezes"} & set(names(make_run(), low))
+    noisy = nulls.band("quick", "mobilenetv2", "pooling", make_null(frozen_share=0.25))
+    assert "25.0 % of the slots freeze (three seeds)" in names(make_run(), noisy)["null-freezes"]
+
+
+def test_leads_inside_the_null_band(make_run):
+    wide = nulls.Band((0, 500), (0.0, 0.0), (0.1, 0.1), (0.2, 0.2), (0.3, 0.3), 3, 16, 0.0)
+    assert "in 5 of 16 slots" in names(make_run(), wide)["inside-null"]
+
+
+def test_a_control_says_that_it_is_one(make_run):
+    folder = make_run(settings={"pmpl.threshold": 0.2, "pmpl.null": "signs"})
+    assert "random signs" in names(folder)["null-run"]

@@ -1,0 +1,206 @@
+"""The page: whole, offline, escaped, and readable without its charts."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from rfsearch.errors import UserError
+from rfsearch.reporting import colours, figures, page, write_report
+from rfsearch.reporting.records import read
+
+HOSTILE = (
+    '</script><script>alert("x")</script><img src=http://evil.example/x onerror=alert(1)>&"\''
+)
+
+
+class Page(HTMLParser):
+    """Elements, links and text of a page; scripts and styles are kept apart."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.words, self.headings = [], [], []
+        self._open = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._open = tag
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_endtag(self, tag):
+        self._open = None if tag == self._open else self._open
+
+    def handle_data(self, data):
+        if self._open not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(autouse=True)
+def short_plotly(monkeypatch):
+    """Pages without the five megabytes of plotly.js, which is slow to parse."""
+    monkeypatch.setattr(figures, "script", lambda: "/* plotly */")
+
+
+def parsed(folder, curves=Path("absent.csv")):
+    return Page(page.render(read(folder), curves))
+
+
+def test_page_asks_the_network_for_nothing(make_run):
+    found = parsed(make_run())
+    for tag, attributes in found.elements:
+        assert tag not in ("link", "iframe", "img", "object", "embed", "base", "form"), tag
+        assert "src" not in attributes
+        assert attributes.get("href", "#").startswith("#")
+    (policy,) = [a["content"] for a in found.all("meta") if a.get("http-equiv")]
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+    style = colours.style_sheet() + Path(page.__file__).with_name("page.css").read_text()
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_verdict_comes_first(make_run):
+    found = parsed(make_run(found=(0.88,), plain=(0.90,), interval=(-0.035, -0.005)))
+    main = found.text.index("The found network is worse here, 2.0 points below the plain one")
+    assert main < 200  # after the title, the skip link and the brand
+    assert "One seed" in found.text
+
+
+def test_hostile_strings_stay_text(make_run):
+    operators = ["identity", HOSTILE, "max 5", "max 7", "avg 3", "avg 5", "avg 7"]
+    folder = make_run(
+        classes=(HOSTILE, *"123456789"),
+        data=f"imagefolder:{HOSTILE}",
+        hash=HOSTILE,
+        operators=operators,
+    )
+    environment = json.loads((folder / "environment.json").read_text())
+    environment |= {"cpu": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    (folder / "environment.json").write_text(json.dumps(environment))
+    clean = [tag for tag, _ in parsed(make_run("clean")).elements]
+    found = parsed(folder)
+    assert not found.all("img")
+    assert [tag for tag, _ in found.elements].count("script") == clean.count("script")
+    assert HOSTILE in "".join(found.words)
+
+
+def test_hostile_slot_names_and_folder(tmp_path, make_run):
+    folder = make_run("<b>&run")
+    for name in ("architecture.json", "history.jsonl", "layers.csv", "layers_plain.csv"):
+        text = (folder / name).read_text().replace("features.5.conv", "features.<i>5</i>.conv")
+        (folder / name).write_text(text)
+    found = parsed(folder)
+    assert "<b>&run" in "".join(found.words)
+    assert len(found.all("b")) == 1  # the brand
+    assert tmp_path.exists()
+
+
+def test_structure(make_run, make_null):
+    found = parsed(make_run(), make_null())
+    assert found.headings[0] == 1
+    assert found.headings.count(1) == 1
+    steps = zip(found.headings, found.headings[1:], strict=False)
+    assert all(later <= earlier + 1 for earlier, later in steps)
+    ids = [a["id"] for _, a in found.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    anchors = [a["href"][1:] for a in found.all("a")]
+    assert set(anchors) <= set(ids)
+    tags = [tag for tag, _ in found.elements]
+    assert tags.count("caption") == tags.count("table") > 10
+    assert all("scope" in a for a in found.all("th"))
+    assert found.all("html")[0]["lang"] == "en"
+
+
+def test_every_chart_has_words_and_numbers(make_run, make_null):
+    found = parsed(make_run(), make_null())
+    charts = [a for _, a in found.elements if a.get("class") == "chart"]
+    assert len(charts) == 16 + 7
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 30 for a in charts)
+    specs = [a for a in found.all("script") if a.get("class") == "spec"]
+    assert len(specs) == len(charts)
+
+
+def test_every_setting_and_version_is_on_the_page(make_run):
+    folder = make_run()
+    text = parsed(folder).text
+    config = json.loads((folder / "config.json").read_text())
+    environment = json.loads((folder / "environment.json").read_text())
+    for name in [*config["settings"], *config["plan"], *environment["versions"]]:
+        assert name in text
+    for value in (
+        config["hash"],
+        environment["data_hash"],
+        environment["split_hash"],
+        "width 0.5",
+    ):
+        assert value in text
+
+
+def test_numbers_of_the_slot_table(make_run):
+    text = parsed(make_run()).text
+    assert "slot operator kernel stride map before after before after before after" in text
+    assert "2 max 3 3 2 16 11 19" in text
+
+
+def test_null_curve_or_its_absence_is_said(make_run, make_null):
+    without = parsed(make_run()).text
+    assert "No null curve is known for budget quick, backbone mobilenetv2" in without
+    known = parsed(make_run(), make_null()).text
+    assert "three seeds, 16 slots, 5 to 95 %" in known
+    assert "No null curve" not in known
+
+
+def test_a_run_without_alpha_says_so(make_run):
+    folder = make_run(strategy="random")
+    lines = (folder / "history.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if '"search"' not in line]
+    (folder / "history.jsonl").write_text("".join(kept))
+    text = parsed(folder).text
+    assert "its strategy (random) trains none" in text
+
+
+def test_no_predictions_no_classes(make_run):
+    folder = make_run()
+    (folder / "predictions.csv").unlink()
+    assert "Accuracy by class" not in parsed(folder).text
+
+
+def test_failure_modes_are_on_the_page(make_run):
+    text = parsed(make_run(chosen=(0,) * 16)).text
+    assert "Collapse to one operator: all 16 slots hold identity." in text
+
+
+def test_no_permission_to_write(make_run, monkeypatch):
+    folder = make_run()
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(UserError, match="Permission denied"):
+        write_report(folder)
+
+
+def test_same_folder_same_page(make_run):
+    records = read(make_run())
+    assert page.render(records) == page.render(records)
+
+
+def test_interval_picture_is_symmetric_about_zero(make_run):
+    scale = page.scale(read(make_run(interval=(-0.02, 0.06))).difference)
+    assert scale.zero == 0.5
+    assert 0 < scale.low < 0.5 < scale.value < scale.high < 1
