@@ -1,0 +1,199 @@
+"""A run's configuration: what was asked for, with everything settled, as config.json keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rfsearch import backbones, spaces, strategies
+from rfsearch.engine import settings as settings_table
+from rfsearch.engine.plan import IMAGE_SIZES, Plan, named_plan
+from rfsearch.engine.settings import Group, Scalar
+from rfsearch.errors import UserError
+from rfsearch.training.processes import DEVICES
+from rfsearch.trials.run_folder import read_json
+
+FORMAT = 1
+SMALL_STEM_UP_TO = 48
+"""Pixels; below, a stem of stride 2 would leave too little to see."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of `rfsearch run` as they were given."""
+
+    backbone: str
+    strategy: str = "pmpl"
+    space: str = "pooling"
+    data: str = "digits"
+    image_size: int | None = None
+    budget: str = "quick"
+    plan: Path | None = None
+    seed: int = 0
+    out: Path | None = None
+    device: str = "auto"
+    resume: bool = False
+    download: bool = False
+    assignments: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: as asked, else named after the options that tell runs apart."""
+        if self.out is not None:
+            return self.out
+        data = self.data.partition(":")[0]
+        return Path("runs") / "-".join(
+            [
+                self.backbone,
+                self.strategy,
+                Path(self.space).stem,
+                data,
+                self.budget,
+                f"seed{self.seed}",
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides a run's outcome on a given machine."""
+
+    backbone: str
+    strategy: str
+    space: str
+    data: str
+    image_size: tuple[int, int]
+    budget: str
+    seed: int
+    device: str
+    plan: Plan
+    settings: Mapping[str, Scalar]
+
+    def group(self, owner: type[Group]) -> Group:
+        """The settings of one group as their dataclass."""
+        return settings_table.group(owner, self.settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of config.json; its hash covers all the rest."""
+        record = {
+            "format": FORMAT,
+            **asdict(self),
+            "image_size": list(self.image_size),
+            "settings": dict(self.settings),
+        }
+        text = json.dumps(record, sort_keys=True)
+        return {**record, "hash": hashlib.sha256(text.encode()).hexdigest()}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], where: str) -> Config:
+        """The inverse of `to_json`."""
+        known = {*cls.__dataclass_fields__, "format", "hash"}
+        if wrong := sorted(set(record) ^ known):
+            raise UserError(f"{where} misses or adds {', '.join(wrong)}")
+        fields = {name: record[name] for name in cls.__dataclass_fields__}
+        height, width = record["image_size"]
+        plan = Plan.from_json(record["plan"], where)
+        return cls(**{**fields, "image_size": (height, width), "plan": plan})
+
+    @property
+    def stem(self) -> str:
+        """The stem of the backbone: as set, else by image size."""
+        stem = str(self.settings["backbone.stem"])
+        if stem != "auto":
+            return stem
+        return "small" if min(self.image_size) <= SMALL_STEM_UP_TO else "published"
+
+    def backbone_for(self, classes: int, channels: int) -> spaces.Backbone:
+        """The backbone with all its arguments."""
+        return spaces.Backbone(
+            self.backbone,
+            (
+                ("channels", channels),
+                ("classes", classes),
+                ("stem", self.stem),
+                ("width", self.plan.width),
+            ),
+        )
+
+
+def settle(request: Request) -> Config:
+    """Every option checked and every default filled in; nothing is read but files of options."""
+    entry = backbones.entry(request.backbone)
+    strategies.check(request.strategy)
+    spaces.load_space(request.space)
+    if request.device not in DEVICES:
+        raise UserError(f"unknown device {request.device!r}. Known: {', '.join(DEVICES)}")
+    given = settings_table.parse(request.assignments)
+    if request.plan is not None:
+        return _repeat(request, given)
+    plan = _with_overrides(named_plan(request.backbone, request.budget), given)
+    side = request.image_size or IMAGE_SIZES.get(request.data.partition(":")[0], plan.image_size)
+    values = {**settings_table.defaults(), **_without_plan(given)}
+    config = Config(
+        backbone=request.backbone,
+        strategy=request.strategy,
+        space=request.space,
+        data=request.data,
+        image_size=(side, side),
+        budget=request.budget,
+        seed=request.seed,
+        device=request.device,
+        plan=replace(plan, image_size=side),
+        settings=values,
+    )
+    for owner in settings_table.GROUPS.values():
+        config.group(owner)
+    if config.stem not in backbones.STEMS:
+        raise UserError(f"--set backbone.stem: {config.stem!r} is not auto, published or small")
+    if side < (smallest := entry.smallest_image[config.stem]):
+        raise UserError(
+            f"{request.backbone} with the {config.stem} stem needs images of at least "
+            f"{smallest} pixels, not {side}; use --image-size {smallest}"
+        )
+    return config
+
+
+def _repeat(request: Request, given: Mapping[str, Scalar]) -> Config:
+    """The run of another config.json, with this seed."""
+    assert request.plan is not None
+    stored = Config.from_json(read_json(request.plan), str(request.plan))
+    plan = _with_overrides(stored.plan, given)
+    values = {**stored.settings, **_without_plan(given)}
+    return replace(stored, plan=plan, settings=values, seed=request.seed)
+
+
+def _with_overrides(plan: Plan, given: Mapping[str, Scalar]) -> Plan:
+    changes = {k.removeprefix("plan."): v for k, v in given.items() if k.startswith("plan.")}
+    return replace(plan, **changes)
+
+
+def _without_plan(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {key: value for key, value in given.items() if not key.startswith("plan.")}
+
+
+def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
+    """The settings in which a stored config.json and this configuration differ, as text."""
+    mine, found = config.to_json(), []
+    for name in (
+        "backbone",
+        "strategy",
+        "space",
+        "data",
+        "image_size",
+        "budget",
+        "seed",
+        "device",
+    ):
+        if stored.get(name) != mine[name]:
+            found.append(f"{name} {stored.get(name)!r} → {mine[name]!r}")
+    for table in ("plan", "settings"):
+        old, new = stored.get(table, {}), mine[table]
+        for key in sorted(set(old) | set(new)):
+            if old.get(key) != new.get(key):
+                prefix = "plan." if table == "plan" else ""
+                found.append(f"{prefix}{key} {old.get(key)!r} → {new.get(key)!r}")
+    return found

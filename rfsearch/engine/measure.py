@@ -1,0 +1,202 @@
+"""What the final networks reach and cost; the one place where the test split is read."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from rfsearch import backbones
+from rfsearch.analysis import Analysis, effective_sizes, walk
+from rfsearch.data.augmentation import normalise
+from rfsearch.engine.difference import paired_difference
+from rfsearch.engine.run import Run, load_architecture, network_of
+from rfsearch.spaces import Architecture
+from rfsearch.training import checkpoint
+from rfsearch.training.evaluation import predict
+from rfsearch.trials import load_study, read_trials, replacing, write_json
+
+SHARES = (0.5, 0.9)
+
+
+def measure(run: Run) -> None:
+    """Write predictions.csv, the layers of both networks, the weights and, last, metrics.json."""
+    if run.folder.metrics.exists():
+        return
+    began = time.perf_counter()
+    run.progress.note("measuring: test split, fields, latency")
+    architecture = load_architecture(run.folder)
+    networks = final_networks(run, architecture)
+    predictions = read_test_once(run, networks)
+    analyses = {kind: analyse(run, kind, networks[f"{kind}-0"]) for kind in ("found", "plain")}
+    analyses["adapted"] = analyses["found"]
+    costs = {kind: cost(run, kind, networks, analyses[kind]) for kind in analyses}
+    for kind, weights in (("found", run.folder.weights), ("plain", run.folder.plain_weights)):
+        with replacing(weights) as partial:
+            shutil.copyfile(run.folder.checkpoint / f"{kind}-0.safetensors", partial)
+    record = metrics(run, predictions, costs)
+    record["phases"]["measure"] = time.perf_counter() - began
+    write_json(run.folder.metrics, record)
+
+
+def final_networks(run: Run, architecture: Architecture) -> dict[str, nn.Module]:
+    """adapted, found-0, …, plain-0, … with their trained weights, in evaluation mode."""
+    kinds = {"adapted": "found"}
+    for index in range(run.config.plan.retrain_seeds):
+        kinds |= {f"found-{index}": "found", f"plain-{index}": "plain"}
+    networks = {}
+    for name, kind in kinds.items():
+        network = network_of(kind, architecture)
+        checkpoint.load_weights(run.folder.checkpoint / f"{name}.safetensors", network)
+        networks[name] = run.place(network).eval()
+    return networks
+
+
+def read_test_once(run: Run, networks: Mapping[str, nn.Module]) -> pd.DataFrame:
+    """Every network's predictions on the test split, one reading each."""
+    test = run.dataset.test.to(run.fabric.device)
+    table = {
+        "index": np.arange(len(test)),
+        "source": test.sources.cpu().numpy(),
+        "label": test.labels.cpu().numpy(),
+    }
+    for name, network in networks.items():
+        table[name] = predict(network, test, run.augmentation).cpu().numpy()
+    frame = pd.DataFrame(table)
+    with replacing(run.folder.predictions) as partial:
+        frame.to_csv(partial, index=False)
+    return frame
+
+
+def analyse(run: Run, kind: str, network: nn.Module) -> Analysis:
+    """Fields and costs of every layer, with the effective fields at the slots, as layers CSV."""
+    plain_copy = network_copy(network)
+    analysis = walk(plain_copy, run.dataset.image_size, run.dataset.channels)
+    places = slot_outputs(run, network)
+    images = selection_images(run)
+    effective = effective_sizes(network, images, places, SHARES)
+    path = run.folder.layers if kind == "found" else run.folder.plain_layers
+    with replacing(path) as partial:
+        analysis.write_csv(partial, effective=effective)
+    return analysis
+
+
+def network_copy(network: nn.Module) -> nn.Module:
+    """The network on the CPU, in float32, for the walk."""
+    import copy
+
+    return copy.deepcopy(network).cpu()
+
+
+def slot_outputs(run: Run, network: nn.Module) -> list[str]:
+    """Per slot the module whose output leaves the slot: the enhancer, or the plain layer."""
+    entry = backbones.entry(run.config.backbone)
+    modules = dict(network.named_modules())
+    return [
+        slot.place if slot.place in modules else slot.place.rpartition(".")[0]
+        for slot in entry.slots(network)
+    ]
+
+
+def selection_images(run: Run) -> Tensor:
+    """The first images of the selection split, normalised: test data is not for pictures."""
+    pixels = run.dataset.search.selection.pixels[: run.config.plan.effective_images]
+    data = run.dataset
+    return normalise(pixels.to(run.fabric.device), data.mean, data.std, channels_last=True)
+
+
+def cost(
+    run: Run, kind: str, networks: Mapping[str, nn.Module], analysis: Analysis
+) -> dict[str, Any]:
+    """Parameters, MACs, window operations (per image), measured latency."""
+    network = networks[kind if kind == "adapted" else f"{kind}-0"]
+    return {
+        "params": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": analysis.macs,
+        "window_ops": analysis.window_ops,
+        "latency": latency(run, network),
+    }
+
+
+@torch.no_grad()
+def latency(run: Run, network: nn.Module) -> dict[str, Any]:
+    """Median seconds of one image through the network."""
+    height, width = run.dataset.image_size
+    image = torch.rand(1, run.dataset.channels, height, width, device=run.fabric.device)
+    seconds = []
+    for index in range(run.config.plan.latency_runs + 5):
+        began = time.perf_counter()
+        network(image)
+        if run.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        if index >= 5:
+            seconds.append(time.perf_counter() - began)
+    return {
+        "seconds": statistics.median(seconds),
+        "batch": 1,
+        "runs": len(seconds),
+        "threads": torch.get_num_threads(),
+        "device": str(run.fabric.device),
+    }
+
+
+def metrics(
+    run: Run, predictions: pd.DataFrame, costs: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """The content of metrics.json."""
+    right = {kind: _right(predictions, kind) for kind in ("adapted", "found", "plain")}
+    seconds = phase_seconds(run)
+    spent = {"adapted": seconds["search"], "found": seconds["found"], "plain": seconds["plain"]}
+    networks = {
+        kind: {
+            "accuracy": float(table.mean()),
+            "accuracies": table.mean(1).tolist(),
+            **costs[kind],
+            "seconds": spent[kind],
+        }
+        for kind, table in right.items()
+    }
+    trial = read_trials(load_study(run.folder.study))[0]
+    lines = [line for line in run.history.read() if line["phase"] == "search"]
+    return {
+        "seed": run.config.seed,
+        "retrain_seeds": list(range(run.config.plan.retrain_seeds)),
+        "test": run.dataset.sizes["test"],
+        "networks": networks,
+        "selection": {"adapted": trial.score},
+        "difference": paired_difference(
+            right["found"], right["plain"], predictions["source"].to_numpy()
+        ),
+        "phases": seconds,
+        "alpha_steps": lines[-1]["alpha_steps"],
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def phase_seconds(run: Run) -> dict[str, float]:
+    """Seconds of every phase, as its epochs measured them, whoever ran them."""
+    seconds = {"search": 0.0, "found": 0.0, "plain": 0.0}
+    for line in run.history.read():
+        seconds[line["phase"]] += line["seconds"]
+    return seconds
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _right(predictions: pd.DataFrame, kind: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    columns = [name for name in predictions if name.partition("-")[0] == kind]
+    label = predictions["label"].to_numpy()
+    return np.stack([predictions[name].to_numpy() == label for name in columns])

@@ -1,0 +1,139 @@
+"""Budgets as plans: fixed tables of integers, so that one command always gives one plan.
+
+Timing never enters, with one exception: a duration such as ``4h`` stretches the standard plan's
+epochs once, by timed steps; the plan that results is stored and repeats exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields, replace
+
+from rfsearch.errors import UserError
+
+BUDGETS = ("quick", "standard", "paper")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All integers of a run, and how it computes."""
+
+    width: float
+    image_size: int
+    images: int
+    test_images: int
+    warmup_epochs: int
+    search_epochs: int
+    adapt_epochs: int
+    retrain_epochs: int
+    retrain_seeds: int
+    effective_images: int
+    latency_runs: int
+    threads: int
+    layout: str = "channels_last"
+    kernels: str = "eager"
+
+    def to_json(self) -> dict[str, object]:
+        """A flat table."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, object], where: str) -> Plan:
+        """The plan in a config.json."""
+        known = {field.name: field.type for field in fields(cls)}
+        wrong = sorted(set(record) ^ set(known))
+        if wrong:
+            raise UserError(f"{where}: its plan misses or adds {', '.join(wrong)}")
+        for name, value in record.items():
+            ok = (int, float) if known[name] == "float" else {"int": int, "str": str}[known[name]]
+            if isinstance(value, bool) or not isinstance(value, ok):
+                raise UserError(f"{where}: plan.{name} must be {known[name]}, not {value!r}")
+        return cls(**record)  # type: ignore[arg-type]
+
+    @property
+    def supernet_epochs(self) -> int:
+        """Epochs of the search with its warm-up and adaptation."""
+        return self.warmup_epochs + self.search_epochs + self.adapt_epochs
+
+
+_QUICK = Plan(
+    width=0.5,
+    image_size=64,
+    images=4000,
+    test_images=2000,
+    warmup_epochs=3,
+    search_epochs=10,
+    adapt_epochs=2,
+    retrain_epochs=12,
+    retrain_seeds=1,
+    effective_images=16,
+    latency_runs=50,
+    threads=2,
+)
+_STANDARD = replace(
+    _QUICK,
+    width=1.0,
+    images=12000,
+    test_images=10000,
+    warmup_epochs=4,
+    search_epochs=16,
+    adapt_epochs=4,
+    retrain_epochs=30,
+    retrain_seeds=3,
+    threads=0,
+)
+_PAPER = replace(
+    _STANDARD,
+    images=0,
+    test_images=0,
+    image_size=224,
+    warmup_epochs=10,
+    search_epochs=90,
+    adapt_epochs=50,
+    retrain_epochs=150,
+    retrain_seeds=3,
+)
+
+PLANS: dict[tuple[str, str], Plan] = {
+    ("mobilenetv2", "quick"): _QUICK,
+    ("mobilenetv2", "standard"): _STANDARD,
+    ("mobilenetv2", "paper"): _PAPER,
+    ("resnet18", "quick"): replace(_QUICK, width=0.25),
+    ("resnet18", "standard"): replace(_STANDARD, width=1.0),
+    ("resnet18", "paper"): _PAPER,
+}
+"""(backbone, budget) → plan. 0 stands for all ``images``, ``test_images`` and ``threads``."""
+
+IMAGE_SIZES = {"digits": 64, "fashionmnist": 28, "cifar10": 32}
+"""Data sets that have a size of their own; others take the plan's."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def duration(budget: str) -> float | None:
+    """Seconds of a budget such as ``4h`` or ``90m``; None for the name of a plan.
+
+    >>> duration("4h"), duration("quick")
+    (14400.0, None)
+    """
+    match = _DURATION.fullmatch(budget)
+    return float(match[1]) * _SECONDS[match[2]] if match else None
+
+
+def named_plan(backbone: str, budget: str) -> Plan:
+    """The plan of the table; a duration begins as the standard one."""
+    if duration(budget) is not None:
+        budget = "standard"
+    if budget not in BUDGETS:
+        raise UserError(
+            f"unknown budget {budget!r}. Known: {', '.join(BUDGETS)}, or a duration such as 4h"
+        )
+    return PLANS[backbone, budget]
+
+
+def stretch(plan: Plan, factor: float) -> Plan:
+    """The plan with all epochs times ``factor``, none below one."""
+    names = ("warmup_epochs", "search_epochs", "adapt_epochs", "retrain_epochs")
+    epochs = {name: max(1, round(getattr(plan, name) * factor)) for name in names}
+    return replace(plan, **epochs)

@@ -1,0 +1,253 @@
+"""One run from data to report: search, retrain found and plain, measure, draw.
+
+Every phase leaves a file that says it is done, written whole; a run that is started again goes
+through the same phases, passes over what is done and goes on in the middle of what is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
+
+from rfsearch import backbones, spaces, strategies
+from rfsearch.backbones.realise import realise
+from rfsearch.backbones.supernet import supernet
+from rfsearch.data.augmentation import Augmentation, AugmentationSettings
+from rfsearch.data.images import Dataset
+from rfsearch.engine.config import Config
+from rfsearch.engine.settings import SlotSettings
+from rfsearch.seeds import stream
+from rfsearch.spaces import Architecture, Input
+from rfsearch.strategies import Strategy
+from rfsearch.strategies.pmpl import PMPLSettings, Stages
+from rfsearch.training import checkpoint
+from rfsearch.training.fit import Fit, Tick
+from rfsearch.training.randomness import seeded
+from rfsearch.training.recipe import Recipe
+from rfsearch.trials import (
+    History,
+    RunFolder,
+    Trial,
+    open_study,
+    read_json,
+    record,
+    write_json,
+    write_trials_csv,
+)
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Progress(Protocol):
+    """What a run tells while it goes on."""
+
+    def start(self, phases: list[tuple[str, float | None, int]]) -> None:
+        """Names, expected seconds and epochs of all phases."""
+
+    def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
+        """A step is done."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """An epoch is done: its line of history.jsonl."""
+
+    def note(self, text: str) -> None:
+        """A sentence."""
+
+
+class Trainer(Protocol):
+    """A search or a training that advances an epoch at a time."""
+
+    epoch: int
+
+    @property
+    def finished(self) -> bool: ...
+
+    def advance(self, tick: Tick) -> dict[str, Any]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """A settled run with its data, its folder and its device."""
+
+    config: Config
+    folder: RunFolder
+    dataset: Dataset
+    fabric: Fabric
+    progress: Progress
+
+    @property
+    def history(self) -> History:
+        """history.jsonl."""
+        return History(self.folder.history)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How the images of training are varied."""
+        data = self.dataset
+        return Augmentation(
+            self.config.group(AugmentationSettings), data.mean, data.std, data.flips
+        )
+
+    @property
+    def backbone(self) -> spaces.Backbone:
+        """The backbone with all its arguments."""
+        return self.config.backbone_for(len(self.dataset.classes), self.dataset.channels)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network on the run's device, in the plan's layout."""
+        return network.to(self.fabric.device).to(memory_format=torch.channels_last)
+
+
+def carry_out(run: Run) -> None:
+    """Search and retrain, as far as they are not done yet; then the folder holds all weights."""
+    plan = run.config.plan
+    retrainings = plan.retrain_epochs * plan.retrain_seeds
+    phases: list[tuple[str, float | None, int]] = [("search", None, plan.supernet_epochs)]
+    phases += [(name, None, retrainings) for name in ("found", "plain")]
+    run.progress.start(phases)
+    search(run)
+    architecture = load_architecture(run.folder)
+    for kind in ("found", "plain"):
+        for index in range(plan.retrain_seeds):
+            retrain(run, kind, index, architecture)
+
+
+def search(run: Run) -> None:
+    """Find an architecture and record it as the study's trial."""
+    if run.folder.architecture.exists():
+        return
+    strategy = new_search(run)
+    drive(run, "search", strategy, {})
+    network = strategy.network()
+    score = strategy.score(network)
+    checkpoint.save_weights(run.folder.checkpoint / "adapted.safetensors", network)
+    architecture = describe(run, strategy.choices())
+    study = open_study(run.folder.study)
+    seconds = sum(line["seconds"] for line in run.history.read() if line["phase"] == "search")
+    space = spaces.load_space(run.config.space)
+    pairs = run.config.settings["pmpl.deadline"] == "pair"
+    record(study, Trial(0, architecture, score, seconds), space, pairs=pairs)
+    write_trials_csv(study, run.folder.trials)
+    write_json(run.folder.architecture, architecture.to_json())
+
+
+def new_search(run: Run) -> Strategy:
+    """The strategy at its start; it gets the search splits and nothing that leads to test data."""
+    config, plan = run.config, run.config.plan
+    with seeded(stream(config.seed, "search", "weights")):
+        slots = config.group(SlotSettings)
+        network = supernet(
+            run.backbone,
+            spaces.load_space(config.space),
+            include=_names(slots.include),
+            exclude=_names(slots.exclude),
+        )
+    stages = Stages(plan.warmup_epochs, plan.search_epochs, plan.adapt_epochs)
+    strategy = strategies.resolve(config.strategy)
+    return strategy(
+        run.place(network),
+        run.dataset.search.to(run.fabric.device),
+        run.augmentation,
+        config.group(Recipe),
+        config.group(PMPLSettings),
+        stages,
+        seed=stream(config.seed, "search"),
+        fabric=run.fabric,
+    )
+
+
+def describe(run: Run, choices: tuple[spaces.Choice, ...]) -> Architecture:
+    """The architecture of these choices on this run's data."""
+    data = run.dataset
+    taken = Input(data.image_size, data.channels, data.mean, data.std)
+    return Architecture(run.backbone, run.config.space, choices, taken, data.classes)
+
+
+def retrain(run: Run, kind: str, index: int, architecture: Architecture) -> None:
+    """Train the found or the plain network from scratch on the weights and alpha splits."""
+    weights = run.folder.checkpoint / f"{kind}-{index}.safetensors"
+    if weights.exists():
+        return
+    training = new_training(run, kind, index, architecture)
+    drive(run, f"{kind}-{index}", training, {"phase": kind, "retrain_seed": index})
+    checkpoint.save_weights(weights, training.network)
+
+
+def new_training(run: Run, kind: str, index: int, architecture: Architecture) -> Fit:
+    """A training at its start; the same seed gives found and plain the same batches."""
+    seed = stream(run.config.seed, "retrain", index)
+    with seeded(stream(seed, "weights")):
+        network = network_of(kind, architecture)
+    images = run.dataset.search.training().to(run.fabric.device)
+    return Fit(
+        run.place(network),
+        images,
+        run.augmentation,
+        run.config.group(Recipe),
+        epochs=run.config.plan.retrain_epochs,
+        seed=seed,
+        fabric=run.fabric,
+    )
+
+
+def network_of(kind: str, architecture: Architecture) -> nn.Module:
+    """The plain backbone, or the found network."""
+    return backbones.build(architecture.backbone) if kind == "plain" else realise(architecture)
+
+
+def drive(run: Run, name: str, trainer: Trainer, label: dict[str, Any]) -> None:
+    """Advance to the end, with a line of history and a checkpoint after every epoch."""
+    path = run.folder.checkpoint / "state.pt"
+    state = checkpoint.load(path)
+    lines = state["history_lines"] if state else 0
+    run.history.truncate(lines)
+    if state and state["phase"] == name:
+        trainer.load_state_dict(state["trainer"])
+    while not trainer.finished:
+        line = {**label, **trainer.advance(_teller(run, label, trainer))}
+        run.history.append(line)
+        lines += 1
+        checkpoint.save(
+            path, {"phase": name, "history_lines": lines, "trainer": trainer.state_dict()}
+        )
+        run.progress.epoch(line)
+
+
+def _teller(run: Run, label: dict[str, Any], trainer: Trainer) -> Tick:
+    """Passes steps on to the progress display, with the phase and the epoch they belong to."""
+    phase = label.get("phase", "search")
+    epoch = label.get("retrain_seed", 0) * run.config.plan.retrain_epochs + trainer.epoch + 1
+
+    def tell(step: int, steps: int) -> None:
+        run.progress.step(phase, epoch, step, steps)
+
+    return tell
+
+
+def load_architecture(folder: RunFolder) -> Architecture:
+    """architecture.json."""
+    return Architecture.from_json(read_json(folder.architecture), str(folder.architecture))
+
+
+def _names(text: str) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] or None
+
+
+def load(folder: Path | str) -> nn.Module:
+    """The retrained network of a finished run, in evaluation mode.
+
+    It takes normalised images (N, C, H, W), float32, and gives logits (N, classes).
+    """
+    files = RunFolder.existing(folder)
+    network = realise(load_architecture(files))
+    checkpoint.load_weights(files.weights, network)
+    return network.eval()

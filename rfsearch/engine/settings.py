@@ -1,0 +1,116 @@
+"""Every ``--set`` key: the dataclasses that own them, gathered into one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, TypeVar
+
+from rfsearch.data.augmentation import AugmentationSettings
+from rfsearch.data.digits import DigitsSettings
+from rfsearch.engine.plan import Plan
+from rfsearch.errors import UserError, unknown
+from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.training.recipe import Recipe, setting
+
+Scalar = int | float | str | bool
+Group = TypeVar("Group")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotSettings:
+    """Which slots are searched."""
+
+    include: str = setting("", "full names of slots, with commas between; empty takes all")
+    exclude: str = setting("", "full names of slots to leave plain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSettings:
+    """How the backbone is built; the plan has its width."""
+
+    stem: str = setting("auto", "auto (small up to 48 pixels), published or small")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """How data is cut."""
+
+    seed: int = setting(
+        0,
+        "seed of the splits and of made data; not the run's seed, so that "
+        "runs of several seeds see one data set",
+    )
+
+
+GROUPS: dict[str, type] = {
+    "pmpl": PMPLSettings,
+    "recipe": Recipe,
+    "augment": AugmentationSettings,
+    "digits": DigitsSettings,
+    "data": DataSettings,
+    "backbone": BackboneSettings,
+    "slots": SlotSettings,
+}
+"""Group → the frozen dataclass beside its owner. ``plan.NAME`` comes from the budget."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One line of `rfsearch settings`."""
+
+    name: str
+    kind: str
+    default: Any
+    text: str
+
+
+def all_keys() -> Iterator[Key]:
+    """Every key in the order of the table; a plan's default depends on the budget."""
+    for group, owner in GROUPS.items():
+        for item in fields(owner):
+            yield Key(f"{group}.{item.name}", _kind(item), item.default, item.metadata["help"])
+    for item in fields(Plan):
+        yield Key(f"plan.{item.name}", _kind(item), None, "from the budget")
+
+
+def defaults() -> dict[str, Scalar]:
+    """Every key but the plan's with its default."""
+    return {key.name: key.default for key in all_keys() if not key.name.startswith("plan.")}
+
+
+def parse(assignments: Iterable[str]) -> dict[str, Scalar]:
+    """``KEY=VALUE`` texts as typed values."""
+    known = {key.name: key for key in all_keys()}
+    values: dict[str, Scalar] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--set takes KEY=VALUE, not {assignment!r}; see `rfsearch settings`")
+        if name not in known:
+            raise unknown("setting", name, known)
+        values[name] = _convert(known[name], text)
+    return values
+
+
+def group(owner: type[Group], values: Mapping[str, Scalar]) -> Group:
+    """The dataclass of a group filled from the table of all values."""
+    prefix = next(f"{name}." for name, known in GROUPS.items() if known is owner)
+    return owner(**{k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)})
+
+
+def _kind(item: Field[Any]) -> str:
+    assert item.default is not MISSING or item.name in Plan.__dataclass_fields__
+    return str(item.type)
+
+
+def _convert(key: Key, text: str) -> Scalar:
+    try:
+        if key.kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        return {"int": int, "float": float, "str": str}[key.kind](text)
+    except (KeyError, ValueError):
+        wanted = {"bool": "true or false", "int": "a whole number", "float": "a number"}
+        raise UserError(
+            f"--set {key.name}: {text!r} is not {wanted[key.kind]} (default {key.default})"
+        ) from None

@@ -1,0 +1,92 @@
+"""Open a run: its configuration settled, its folder claimed, its data read."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from rfsearch import data
+from rfsearch.data.digits import DigitsSettings
+from rfsearch.data.images import Dataset
+from rfsearch.engine.config import Config, Request, differences, settle
+from rfsearch.engine.environment import environment
+from rfsearch.engine.run import Progress, Run
+from rfsearch.errors import UserError
+from rfsearch.training.processes import fabric
+from rfsearch.trials import RunFolder, read_json, write_json
+
+
+def open_run(request: Request, progress: Progress) -> Run:
+    """Check everything a person can get wrong, then make the folder; nothing is left behind by
+    a run that could not begin."""
+    config = settle(request)
+    folder = RunFolder(request.folder)
+    _check_folder(folder, config, resume=request.resume)
+    dataset = load_data(config, download=request.download)
+    run = prepare(config, folder, dataset, progress)
+    if not folder.config.exists():
+        write_json(folder.environment, environment(dataset, str(run.fabric.device)))
+        write_json(folder.config, config.to_json())
+    return run
+
+
+def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progress) -> Run:
+    """The run on its device and its threads."""
+    torch.set_num_threads(config.plan.threads or os.cpu_count() or 1)
+    if len(dataset.search.weights) < (batch := int(config.settings["recipe.batch_size"])):
+        raise UserError(
+            f"{config.data} leaves {len(dataset.search.weights)} images for weights, "
+            f"fewer than a batch of {batch}; use --set recipe.batch_size=N"
+        )
+    return Run(config, folder, dataset, fabric(config.device), progress)
+
+
+def load_data(config: Config, *, download: bool = False) -> Dataset:
+    """The data set of a configuration, cut into its four splits."""
+    return data.load(
+        config.data,
+        seed=int(config.settings["data.seed"]),
+        image_size=config.image_size,
+        images=config.plan.images or None,
+        test_images=config.plan.test_images or None,
+        download=download,
+        settings=config.group(DigitsSettings),
+    )
+
+
+def is_finished(folder: RunFolder) -> bool:
+    """Whether a run has come to its end."""
+    return folder.metrics.exists() and folder.report.exists()
+
+
+def _check_folder(folder: RunFolder, config: Config, *, resume: bool) -> None:
+    if not folder.path.exists():
+        return
+    if not folder.path.is_dir():
+        raise UserError(f"--out {folder.path} is a file; name a folder")
+    if not folder.config.exists():
+        if any(folder.path.iterdir()) and not _only_begun(folder):
+            raise UserError(
+                f"--out {folder.path} holds other files and is no run folder; name a new folder"
+            )
+        return
+    if not resume:
+        raise UserError(
+            f"{folder.path} holds a run already; go on with it by --resume, "
+            "or name another folder by --out"
+        )
+    changed = differences(read_json(folder.config), config)
+    if changed:
+        raise UserError(
+            f"{folder.path} was begun with other options: {'; '.join(changed)}. "
+            "Give the options it was begun with, or another --out"
+        )
+
+
+def _only_begun(folder: RunFolder) -> bool:
+    """Whether a kill left the folder before its config.json was written."""
+    return all(
+        path.name.startswith(folder.environment.name) or path.suffix == ".partial"
+        for path in folder.path.iterdir()
+    )

@@ -1,0 +1,37 @@
+"""The verbs of the command line as functions: a whole run, or what it would cost."""
+
+from __future__ import annotations
+
+from rfsearch.engine.config import Request, settle
+from rfsearch.engine.dry_run import estimate
+from rfsearch.engine.listing import describe_plan, headline
+from rfsearch.engine.measure import measure
+from rfsearch.engine.run import carry_out
+from rfsearch.engine.start import is_finished, load_data, open_run, prepare
+from rfsearch.reporting import summarise, write_report
+from rfsearch.reporting.progress import Progress
+from rfsearch.trials import RunFolder
+
+
+def whole(request: Request) -> str:
+    """Run to the report, or go on to it; the result in a few lines."""
+    folder = RunFolder(request.folder)
+    if request.resume and is_finished(folder):
+        return f"{folder.path} is finished already: {folder.report}"
+    progress = Progress()
+    run = open_run(request, progress)
+    progress.note(headline(run.config))
+    try:
+        carry_out(run)
+        measure(run)
+        write_report(folder.path)
+    finally:
+        progress.finish()
+    return summarise(folder.path)
+
+
+def dry(request: Request) -> str:
+    """The plan and its cost on this machine; nothing is written."""
+    config = settle(request)
+    run = prepare(config, RunFolder(request.folder), load_data(config), Progress())
+    return describe_plan(config, estimate(run))

@@ -1,0 +1,152 @@
+"""Mixtures: every candidate of a slot at once, weighted by p = softmax(α) (notation: `enhancer`).
+
+A mixture computes; it never decides. Which operators stay is told to it by `keep`: none means
+mixing all, one runs that operator alone with weight 1, two are an unweighted sum (PMPL's pair).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rfsearch.operators.enhancer import PaperEnhancer, ResidualEnhancer
+from rfsearch.operators.pooling import max_pyramid
+
+
+class Mixture(nn.Module, ABC):
+    """The candidates of one slot and their α, (K,).
+
+    Args:
+        channels: C of the maps (N, C, H, W).
+        operators: the K candidates, modules that keep the shape.
+    """
+
+    def __init__(self, channels: int, operators: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.channels = channels
+        self.operators = nn.ModuleList(operators)
+        self.alpha = nn.Parameter(torch.zeros(len(operators)))
+        self.weights: Tensor | None = None
+        self.kept: tuple[int, ...] = ()
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Run these candidates only, from now on; none means mixing all."""
+        assert all(0 <= index < len(self.operators) for index in indices), indices
+        self.kept = tuple(indices)
+        self.alpha.requires_grad_(not self.kept)
+
+    def probabilities(self) -> Tensor:
+        """p, (K,): the weights handed to the mixture, else softmax(α)."""
+        return self.alpha.softmax(0) if self.weights is None else self.weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H, W)."""
+        return self.run_kept(x) if self.kept else self.mix(x, self.probabilities())
+
+    def candidate_outputs(self, x: Tensor) -> dict[int, Tensor]:
+        """o_k(x) for every k that is no identity; max-pools share one pyramid."""
+        pools = {
+            k: op.kernel_size
+            for k, op in enumerate(self.operators)
+            if isinstance(op, nn.MaxPool2d)
+        }
+        order = sorted(pools, key=lambda k: pools[k])
+        outputs = dict(zip(order, max_pyramid(x, [pools[k] for k in order]), strict=True))
+        for k, operator in enumerate(self.operators):
+            if k not in pools and not isinstance(operator, nn.Identity):
+                outputs[k] = operator(x)
+        return outputs
+
+    @abstractmethod
+    def mix(self, x: Tensor, p: Tensor) -> Tensor:
+        """The weighted sum over all candidates."""
+
+    @abstractmethod
+    def run_kept(self, x: Tensor) -> Tensor:
+        """The kept operators alone."""
+
+    @abstractmethod
+    def extract(self) -> nn.Module:
+        """The enhancer of the kept operators, sharing this mixture's weights."""
+
+
+class ResidualMixture(Mixture):
+    """y = x + Σ_k p_k · (γ ⊙ BN_k(o_k(x)) + β), identity's term zero (ours).
+
+    BatchNorm is scale-free, so identity's share has to stand outside of it. γ and β are shared:
+    the candidates are told apart by p and by their own statistics alone.
+    """
+
+    def __init__(self, channels: int, operators: Sequence[nn.Module], gamma: float = 0.1) -> None:
+        super().__init__(channels, operators)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for _ in operators)
+        self.gamma = nn.Parameter(torch.full((channels,), gamma))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def mix(self, x: Tensor, p: Tensor) -> Tensor:
+        y = x
+        for k, output in self.candidate_outputs(x).items():
+            y = y + _normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
+        return y
+
+    def run_kept(self, x: Tensor) -> Tensor:
+        y = x
+        for k in self.kept:
+            if not isinstance(self.operators[k], nn.Identity):
+                y = y + _normalise(self.norms[k], self.operators[k](x), self.gamma, self.beta)
+        return y
+
+    def extract(self) -> nn.Module:
+        branches = [k for k in self.kept if not isinstance(self.operators[k], nn.Identity)]
+        if not branches:
+            return nn.Identity()
+        enhancer = ResidualEnhancer(self.channels, [self.operators[k] for k in branches])
+        for k, norm in zip(branches, enhancer.norms, strict=True):
+            norm.load_state_dict(
+                {
+                    **self.norms[k].state_dict(),
+                    "weight": self.gamma.detach(),
+                    "bias": self.beta.detach(),
+                }
+            )
+        return enhancer
+
+
+class PaperMixture(Mixture):
+    """y = h-swish(BN(Σ_k p_k · o_k(x))) (PMPL's code)."""
+
+    def __init__(self, channels: int, operators: Sequence[nn.Module]) -> None:
+        super().__init__(channels, operators)
+        self.norm = nn.BatchNorm2d(channels)
+        self.activation = nn.Hardswish()
+
+    def mix(self, x: Tensor, p: Tensor) -> Tensor:
+        outputs = self.candidate_outputs(x)
+        mixed = (
+            torch.stack([p[k] for k in range(len(p)) if k not in outputs]).sum() * x
+            if len(outputs) < len(p)
+            else torch.zeros_like(x)
+        )
+        for k, output in outputs.items():
+            mixed = mixed + p[k] * output
+        return self.activation(self.norm(mixed))
+
+    def run_kept(self, x: Tensor) -> Tensor:
+        outputs = [self.operators[k](x) for k in self.kept]
+        return self.activation(self.norm(sum(outputs[1:], outputs[0])))
+
+    def extract(self) -> nn.Module:
+        enhancer = PaperEnhancer(self.channels, [self.operators[k] for k in self.kept])
+        enhancer.norm.load_state_dict(self.norm.state_dict())
+        return enhancer
+
+
+def _normalise(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """BatchNorm with the statistics of ``norm`` and this scale and shift, (C,) each."""
+    tracked = norm.track_running_stats or not norm.training
+    mean, variance = (norm.running_mean, norm.running_var) if tracked else (None, None)
+    return F.batch_norm(x, mean, variance, weight, bias, norm.training, norm.momentum, norm.eps)

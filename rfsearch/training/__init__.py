@@ -1,0 +1,1 @@
+"""How weights are fitted: one loop for weights, one for weights and architecture."""

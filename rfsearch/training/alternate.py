@@ -1,0 +1,126 @@
+"""The loop for weights and architecture: first-order steps, turn and turn about.
+
+Per cycle (PMPL 1.2, first order, one inner step):
+    α ← Adam(∇_α L(w, α)) on the α split;   w ← SGD(∇_w L(w, α)) on the weights split
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rfsearch.data.augmentation import Augmentation
+from rfsearch.data.images import Images
+from rfsearch.training.batches import epoch_batches
+from rfsearch.training.fit import Descent, Tick
+from rfsearch.training.statistics import still
+
+if TYPE_CHECKING:
+    from rfsearch.backbones.supernet import Supernet
+
+Gradients = dict[str, Tensor]
+
+
+class AlphaDescent:
+    """Adam on α alone; the weights and BatchNorm's running statistics are left as they are."""
+
+    def __init__(
+        self, supernet: Supernet, lr: float, betas: tuple[float, float], weight_decay: float
+    ) -> None:
+        self.supernet = supernet
+        self.optimizer = torch.optim.Adam(
+            supernet.alphas().values(), lr=lr, betas=betas, weight_decay=weight_decay
+        )
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of a batch, by the batch's own statistics."""
+        with still(self.supernet):
+            return F.cross_entropy(self.supernet(images), labels)
+
+    def gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
+        """The loss, and its gradient by the α of every open slot."""
+        alphas = {s: alpha for s, alpha in self.supernet.alphas().items() if alpha.requires_grad}
+        loss = self.loss(images, labels)
+        gradients = torch.autograd.grad(loss, list(alphas.values()))
+        return loss.detach(), dict(zip(alphas, gradients, strict=True))
+
+    def step(self, gradients: Gradients) -> None:
+        """One step along these gradients."""
+        for slot, gradient in gradients.items():
+            self.supernet.mixture(slot).alpha.grad = gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+class Alternation:
+    """Epochs over the weights split, with a step on α before every so many steps on weights.
+
+    Args:
+        weights, alpha: two disjoint sets of images.
+        alpha_batch: images of an α step.
+        alpha_every: weight steps for one α step.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        descent: Descent,
+        alphas: AlphaDescent,
+        weights: Images,
+        alpha: Images,
+        augmentation: Augmentation,
+        alpha_batch: int,
+        alpha_every: int,
+    ) -> None:
+        self.supernet = supernet
+        self.descent = descent
+        self.alphas = alphas
+        self.weights = weights
+        self.alpha = alpha
+        self.augmentation = augmentation
+        self.alpha_batch = alpha_batch
+        self.alpha_every = alpha_every
+        self.steps = len(weights) // descent.recipe.batch_size
+
+    def alpha_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the α split without end."""
+        while True:
+            yield from epoch_batches(self.alpha, self.augmentation, self.alpha_batch, generator)
+
+    def epoch(
+        self,
+        generator: torch.Generator,
+        on_alpha: Callable[[Tensor, Tensor], float] | None,
+        tick: Tick,
+    ) -> dict[str, Any]:
+        """One epoch; ``on_alpha(images, labels)`` takes the α step and returns its loss."""
+        began = time.perf_counter()
+        self.supernet.train()
+        size = self.descent.recipe.batch_size
+        batches = epoch_batches(self.weights, self.augmentation, size, generator)
+        alpha_batches = self.alpha_batches(generator)
+        total_loss, total_right, alpha_losses = torch.zeros(()), torch.zeros(()), []
+        for step, (images, labels) in enumerate(batches):
+            if on_alpha is not None and step % self.alpha_every == 0 and _open(self.supernet):
+                alpha_losses.append(on_alpha(*next(alpha_batches)))
+            loss, right = self.descent.step(images, labels)
+            total_loss += loss.cpu()
+            total_right += right.cpu()
+            tick(step + 1, self.steps)
+        seconds = time.perf_counter() - began
+        return {
+            "loss": float(total_loss) / self.steps,
+            "accuracy": float(total_right) / (self.steps * size),
+            "alpha_loss": sum(alpha_losses) / len(alpha_losses) if alpha_losses else None,
+            "seconds": seconds,
+            "step_seconds": seconds / self.steps,
+        }
+
+
+def _open(supernet: nn.Module) -> bool:
+    return any(alpha.requires_grad for alpha in supernet.alphas().values())

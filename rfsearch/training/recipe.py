@@ -1,0 +1,52 @@
+"""How a network is trained: the same for every network that is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+import torch
+from torch import nn
+
+T = TypeVar("T")
+
+
+def setting(default: T, text: str) -> T:
+    """A dataclass field with a line of help, which `rfsearch settings` prints."""
+    return cast(T, field(default=default, metadata={"help": text}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Nesterov SGD on a one-cycle schedule, gradients clipped (PMPL's code clips at 5)."""
+
+    lr: float = setting(0.1, "largest learning rate of the weights")
+    momentum: float = setting(0.9, "Nesterov momentum")
+    weight_decay: float = setting(5e-4, "weight decay of the weights")
+    warmup: float = setting(0.25, "share of the steps in which the learning rate rises")
+    clip: float = setting(5.0, "largest norm of the gradient")
+    label_smoothing: float = setting(0.0, "label smoothing of the training loss")
+    batch_size: int = setting(64, "images a step")
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
+        """The optimizer of the weights."""
+        return torch.optim.SGD(
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=True,
+            weight_decay=self.weight_decay,
+        )
+
+    def schedule(
+        self, optimizer: torch.optim.Optimizer, steps: int
+    ) -> torch.optim.lr_scheduler.OneCycleLR:
+        """The learning rate over ``steps`` steps."""
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.lr,
+            total_steps=steps,
+            pct_start=self.warmup,
+            cycle_momentum=False,
+        )

@@ -1,0 +1,47 @@
+"""BatchNorm's running statistics: left alone, or estimated again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+@contextmanager
+def still(network: nn.Module) -> Iterator[None]:
+    """Inside, batches are normalised by their own statistics and no running ones change."""
+    norms = _norms(network)
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+@torch.no_grad()
+def estimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the running statistics by the plain mean over ``batches`` of images (N, C, H, W).
+
+    A sub-network of a supernet is scored only after this: the statistics it inherited belong to
+    the mixture.
+    """
+    norms = _norms(network)
+    momenta = [norm.momentum for norm in norms]
+    was_training = network.training
+    network.train()
+    for index, images in enumerate(batches):
+        for norm in norms:
+            # A weight of 1/n for batch n makes the running value the mean of all n.
+            norm.momentum = 1.0 / (index + 1)
+        network(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(was_training)
