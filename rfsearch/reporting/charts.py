@@ -59,11 +59,14 @@ def _fields(data: figure_data.Fields) -> Chart:
 
 def trajectories(records: Records) -> list[Chart]:
     """One small chart of p per slot."""
-    stages = figure_data.stages(records)
-    return [_trajectory(data, stages) for data in figure_data.trajectories(records)]
+    stages, slots = figure_data.stages(records), figure_data.trajectories(records)
+    largest = max((p for data in slots for line in data.p.values() for p in line), default=1.0)
+    return [_trajectory(data, stages, 1.12 * largest) for data in slots]
 
 
-def _trajectory(data: figure_data.Trajectory, stages: Sequence[figure_data.Stage]) -> Chart:
+def _trajectory(
+    data: figure_data.Trajectory, stages: Sequence[figure_data.Stage], top: float
+) -> Chart:
     end = f"{data.freeze.operator}" if data.freeze else "open"
     last = "; ".join(f"{label} {values[-1]:.2f}" for label, values in data.p.items())
     when = ""
@@ -71,7 +74,7 @@ def _trajectory(data: figure_data.Trajectory, stages: Sequence[figure_data.Stage
         rule = "deadline" if data.freeze.by_deadline else "rule"
         when = f" Frozen to {end} at epoch {data.freeze.epoch} by the {rule}."
     alternative = f"Slot {data.short}: weights at the last open epoch: {last}.{when}"
-    return _chart(f"p-{data.slot}", data.short, alternative, figures.trajectory(data, stages),
+    return _chart(f"p-{data.slot}", data.short, alternative, figures.trajectory(data, stages, top),
                   label=end, note=data.slot)  # fmt: skip
 
 
@@ -158,7 +161,7 @@ def losses(records: Records) -> list[Chart]:
                 figure_data.search_losses(records), stages),
         _curves("retrain-loss", "Loss of the final trainings", "training loss",
                 figure_data.retraining(records)),
-        _curves("retrain-accuracy", "Training accuracy of the final trainings",
+        _curves("retrain-accuracy", "Accuracy of the final trainings",
                 "training accuracy", figure_data.retraining(records, "accuracy")),
     ]  # fmt: skip
     return [chart for chart in found if chart is not None]

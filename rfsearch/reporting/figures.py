@@ -138,8 +138,11 @@ def _label(figure: Figure, text: str, x: float, y: float, **where: object) -> No
     )
 
 
-def trajectory(data: Trajectory, stages: Sequence[Stage]) -> Figure:
-    """The weights of one slot's candidates over epochs, the winner drawn broad."""
+def trajectory(data: Trajectory, stages: Sequence[Stage], top: float) -> Figure:
+    """The weights of one slot's candidates over epochs, the winner drawn broad.
+
+    ``top`` is the end of the scale, the same for all slots so that they can be compared.
+    """
     margin = {"l": 34, "r": 10, "t": 6, "b": 26}
     figure = Figure(layout=_layout(158, margin=margin, showlegend=False))
     winner = data.freeze.operator if data.freeze else None
@@ -156,9 +159,8 @@ def trajectory(data: Trajectory, stages: Sequence[Stage]) -> Figure:
     if data.freeze:
         _mark_freeze(figure, data)
     _shade(figure, stages)
-    top = max((value for values in data.p.values() for value in values), default=1.0)
     figure.update_xaxes(range=[0.5, data.num_epochs + 0.5], nticks=5, tickfont={"size": 10.5})
-    figure.update_yaxes(range=[0, max(0.42, 1.12 * top)], nticks=4, tickfont={"size": 10.5})
+    figure.update_yaxes(range=[0, top], nticks=4, tickfont={"size": 10.5})
     return figure
 
 
@@ -167,7 +169,8 @@ def _mark_freeze(figure: Figure, data: Trajectory) -> None:
     assert freeze is not None
     token = LIGHT[from_label(freeze.operator.split(" + ")[0]).token]
     why = "by the deadline" if freeze.by_deadline else "by the rule"
-    figure.add_vline(x=freeze.epoch, line={"color": LIGHT["threshold"], "width": 1, "dash": "dot"})
+    dotted = {"color": LIGHT["threshold"], "width": 1, "dash": "dot"}
+    figure.add_vline(x=freeze.epoch, line=dotted, layer="below")
     figure.add_scatter(
         x=[freeze.epoch],
         y=[freeze.p],
