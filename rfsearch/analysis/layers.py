@@ -1,0 +1,114 @@
+"""A layer as a row of numbers, and rows as layers.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of one layer; the fields are the columns of layers.csv, in order.
+
+    Sizes, jumps and starts are in input pixels, one number for height (h) and one for width (w);
+    None is what is not known or has no meaning for this layer.
+
+    Attributes:
+        name: full name of the module that called the operator, empty for the network itself.
+        call: counts the layers of that name, from 0, so that (name, call) is unique.
+        kind: conv, conv_transpose, pool, linear, norm, activation, attention, resample, join or
+            other.
+        field_h, field_w: largest field, as if maps went on beyond the border.
+        field_no_gates_h, field_no_gates_w: the same, gates left out.
+        field_min_h, field_min_w: the field along the shortest path.
+        field_clipped_h, field_clipped_w: largest field, inside the image.
+        jump_h, start_h: of the field without gates: output u starts at start + jump·u.
+        padding_share: share of the window's positions, over all outputs, that lie on padding.
+        effective_50_h, …: filled in from ``analysis.effective`` by who measured it.
+        params: parameters that no earlier row counted.
+        macs: multiply-adds for one image.
+        window_ops: compares or adds of pooling for one image.
+        unproductive_h, …: Richter's border layers (arXiv 2106.12307): a kernel above 1 whose input
+            sees the whole image already along its shortest path, or has only one tap on data.
+        source: line of code that called it.
+    """
+
+    name: str
+    call: int
+    kind: str
+    kernel_h: int | None = None
+    kernel_w: int | None = None
+    stride_h: int | None = None
+    stride_w: int | None = None
+    in_channels: int | None = None
+    out_channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    field_h: int | None = None
+    field_w: int | None = None
+    field_no_gates_h: int | None = None
+    field_no_gates_w: int | None = None
+    field_min_h: int | None = None
+    field_min_w: int | None = None
+    field_clipped_h: int | None = None
+    field_clipped_w: int | None = None
+    jump_h: int | float | None = None
+    jump_w: int | float | None = None
+    start_h: int | None = None
+    start_w: int | None = None
+    padding_share: float | None = None
+    effective_50_h: int | None = None
+    effective_50_w: int | None = None
+    effective_90_h: int | None = None
+    effective_90_w: int | None = None
+    params: int = 0
+    macs: int = 0
+    window_ops: int = 0
+    unproductive_h: bool | None = None
+    unproductive_w: bool | None = None
+    source: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Layer))
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over a network, for one image."""
+
+    params: int
+    macs: int
+    window_ops: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the walk found.
+
+    Attributes:
+        image_size: (height, width).
+        layers: one row per call of a layer, in the order of the graph.
+        totals: parameters of the module, used or not; multiply-adds and window operations.
+    """
+
+    image_size: tuple[int, int]
+    layers: tuple[Layer, ...]
+    totals: Totals
+
+    def of(self, name: str, call: int = 0) -> Layer:
+        """The row of one call of a layer."""
+        return next(row for row in self.layers if (row.name, row.call) == (name, call))
+
+    def rows(self) -> list[dict[str, object]]:
+        """Rows as plain data, in the order of COLUMNS."""
+        return [asdict(layer) for layer in self.layers]
+
+
+def write_layers(layers: Iterable[Layer], path: Path) -> None:
+    """layers.csv: what is not known stays empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(layer) for layer in layers)

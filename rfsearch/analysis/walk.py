@@ -1,0 +1,156 @@
+"""The walk: a network read without running it, as the rows of layers.csv."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import prod
+
+from torch import nn
+from torch.export import ExportedProgram
+
+from rfsearch.analysis.call import Window
+from rfsearch.analysis.capture import capture, constants
+from rfsearch.analysis.dependence import Axis, Value
+from rfsearch.analysis.follow import Step, follow, module_name, source
+from rfsearch.analysis.layers import Analysis, Layer, Totals
+
+
+def walk(module: nn.Module, image_size: tuple[int, int], channels: int = 3) -> Analysis:
+    """Fields, shapes, parameters and cost of every layer, from one pass over the graph.
+
+    Args:
+        module: any module that takes one batch of images (N, C, H, W); it is not changed.
+        image_size: (height, width).
+        channels: C.
+
+    Raises:
+        UserError: an operator without a rule, or a module that torch.export cannot capture.
+    """
+    program = capture(module, image_size, channels)
+    parameters = _Parameters(program)
+    calls: Counter[str] = Counter()
+    layers = []
+    for step in follow(program):
+        new = parameters.take(step.call.params)
+        kind = _kind(step, new)
+        if kind:
+            name = module_name(step.node)
+            layers.append(_layer(step, name, calls[name], kind, new, image_size))
+            calls[name] += 1
+    totals = Totals(
+        sum(parameter.numel() for parameter in module.parameters()),
+        sum(layer.macs for layer in layers),
+        sum(layer.window_ops for layer in layers),
+    )
+    return Analysis(image_size, tuple(layers), totals)
+
+
+class _Parameters:
+    """Counts every parameter once, by the tensor it is, whatever its names."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        signature = program.graph_signature.inputs_to_parameters
+        tensors = constants(program)
+        self.tensors = {target: tensors[name] for name, target in signature.items()}
+        self.counted: set[int] = set()
+
+    def take(self, names: frozenset[str]) -> int:
+        """How many numbers these parameters add to what was counted before."""
+        new = {id(self.tensors[name]): self.tensors[name].numel() for name in names}
+        added = sum(count for key, count in new.items() if key not in self.counted)
+        self.counted |= new.keys()
+        return added
+
+
+def _kind(step: Step, new_params: int) -> str | None:
+    """The rule's kind; a join with a constant joins nothing; parameters always make a layer."""
+    kind = step.rule.kind
+    if kind == "join" and len(step.call.data) < 2:
+        kind = None
+    return kind or ("other" if new_params else None)
+
+
+def _layer(
+    step: Step, name: str, call: int, kind: str, params: int, image_size: tuple[int, int]
+) -> Layer:
+    output, windows = step.output, step.rule.windows(step.call)
+    dims = _spatial_dims(step)
+    numbers: dict[str, object] = {"padding_share": _padding_share(windows)}
+    for i, axis in enumerate("hw"):
+        along = [window for window in windows if window.dim == dims[i]]
+        numbers |= _fields(output, i, dims[i], axis)
+        numbers |= _movement(step, along, i, axis, image_size[i])
+    return Layer(
+        name=name, call=call, kind=kind, params=params,
+        **_shape(step, dims), **numbers,  # type: ignore[arg-type]
+        macs=step.rule.macs(step.call), window_ops=step.rule.window_ops(step.call),
+        source=source(step.node),
+    )  # fmt: skip
+
+
+def _spatial_dims(step: Step) -> tuple[int | None, int | None]:
+    """Which dimensions of the output run over height and width."""
+    num = len(step.output.shape)
+    if num != 4:
+        return None, None
+    return (1, 2) if step.rule.kind == "linear" else (2, 3)
+
+
+def _shape(step: Step, dims: tuple[int | None, int | None]) -> dict[str, int | None]:
+    before, after = step.call.input.shape, step.output.shape
+    channel = 1 if len(after) == 4 and dims[0] == 2 else -1
+    height, width = (after[d] if d is not None else None for d in dims)
+    if len(after) == 2:
+        height = width = 1
+    inside = before[channel] if len(before) == len(after) else None
+    return {"in_channels": inside, "out_channels": after[channel],
+            "height": height, "width": width}  # fmt: skip
+
+
+def _fields(output: Value, i: int, dim: int | None, axis: str) -> dict[str, object]:
+    """The field's columns along one image axis."""
+    reaches = output.axes[i].reaches
+    jump = _jump(output.axes[i], dim)
+    return {
+        f"field_{axis}": int(reaches["largest"].intervals.sizes.max()),
+        f"field_no_gates_{axis}": int(reaches["no_gates"].intervals.sizes.max()),
+        f"field_min_{axis}": int(reaches["smallest"].intervals.sizes.min()),
+        f"field_clipped_{axis}": int(reaches["seen"].intervals.sizes.max()),
+        f"jump_{axis}": jump,
+        f"start_{axis}": None if jump is None else int(reaches["no_gates"].lo.min()),
+    }
+
+
+def _jump(axis: Axis, dim: int | None) -> int | float | None:
+    """Pixels per step of the output, where the output is a map."""
+    jump = axis.jumps[dim] if dim is not None else None
+    if jump is None or jump == 0:
+        return None
+    return int(jump) if jump.denominator == 1 else float(jump)
+
+
+def _movement(
+    step: Step, windows: list[Window], i: int, axis: str, length: int
+) -> dict[str, object]:
+    """Kernel, stride and whether the kernel can still see something new."""
+    if not windows:
+        return {}
+    (window,) = windows
+    numbers: dict[str, object] = {
+        f"kernel_{axis}": window.kernel, f"stride_{axis}": window.stride
+    }  # fmt: skip
+    if step.rule.kind in ("conv", "pool"):
+        sizes = step.call.input.axes[i].reaches["smallest"].intervals.sizes
+        alone = int(window.taps.inside.sum(1).max()) <= 1
+        numbers[f"unproductive_{axis}"] = window.kernel > 1 and (
+            alone or int(sizes.min()) >= length
+        )
+    return numbers
+
+
+def _padding_share(windows: Sequence[Window]) -> float | None:
+    """Share of all window positions that lie on padding; the axes' real shares multiply."""
+    if not windows:
+        return None
+    return 1 - prod(int(w.taps.inside.sum()) / int(w.taps.used.sum()) for w in windows)
