@@ -1,3 +1,27 @@
-"""Search, explain and improve the receptive fields of convolutional networks."""
+"""Search, explain and improve the receptive fields of convolutional networks.
+
+The names below load what they need when they are first used, so that importing this package
+costs nothing.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "load": "rfsearch.engine.run:load",
+    "run": "rfsearch.engine.whole:run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'rfsearch' has no attribute {name!r}")
+    return pkgutil.resolve_name(_PUBLIC[name])
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_PUBLIC]

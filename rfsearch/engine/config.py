@@ -70,6 +70,7 @@ class Config:
     budget: str
     seed: int
     device: str
+    operators: tuple[str, ...]
     plan: Plan
     settings: Mapping[str, Scalar]
 
@@ -83,6 +84,7 @@ class Config:
             "format": FORMAT,
             **asdict(self),
             "image_size": list(self.image_size),
+            "operators": list(self.operators),
             "settings": dict(self.settings),
         }
         text = json.dumps(record, sort_keys=True)
@@ -95,9 +97,9 @@ class Config:
         if wrong := sorted(set(record) ^ known):
             raise UserError(f"{where} misses or adds {', '.join(wrong)}")
         fields = {name: record[name] for name in cls.__dataclass_fields__}
-        height, width = record["image_size"]
-        plan = Plan.from_json(record["plan"], where)
-        return cls(**{**fields, "image_size": (height, width), "plan": plan})
+        for name in ("image_size", "operators"):
+            fields[name] = tuple(fields[name])
+        return cls(**{**fields, "plan": Plan.from_json(record["plan"], where)})
 
     @property
     def stem(self) -> str:
@@ -124,7 +126,7 @@ def settle(request: Request) -> Config:
     """Every option checked and every default filled in; nothing is read but files of options."""
     entry = backbones.entry(request.backbone)
     strategies.check(request.strategy)
-    spaces.load_space(request.space)
+    operators = spaces.load_space(request.space).labels
     if request.device not in DEVICES:
         raise UserError(f"unknown device {request.device!r}. Known: {', '.join(DEVICES)}")
     given = settings_table.parse(request.assignments)
@@ -142,6 +144,7 @@ def settle(request: Request) -> Config:
         budget=request.budget,
         seed=request.seed,
         device=request.device,
+        operators=operators,
         plan=replace(plan, image_size=side),
         settings=values,
     )
@@ -168,7 +171,7 @@ def _repeat(request: Request, given: Mapping[str, Scalar]) -> Config:
 
 def _with_overrides(plan: Plan, given: Mapping[str, Scalar]) -> Plan:
     changes = {k.removeprefix("plan."): v for k, v in given.items() if k.startswith("plan.")}
-    return replace(plan, **changes)
+    return Plan.from_json({**plan.to_json(), **changes}, "--set")
 
 
 def _without_plan(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -177,23 +180,15 @@ def _without_plan(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
     """The settings in which a stored config.json and this configuration differ, as text."""
-    mine, found = config.to_json(), []
-    for name in (
-        "backbone",
-        "strategy",
-        "space",
-        "data",
-        "image_size",
-        "budget",
-        "seed",
-        "device",
-    ):
-        if stored.get(name) != mine[name]:
-            found.append(f"{name} {stored.get(name)!r} → {mine[name]!r}")
-    for table in ("plan", "settings"):
-        old, new = stored.get(table, {}), mine[table]
-        for key in sorted(set(old) | set(new)):
-            if old.get(key) != new.get(key):
-                prefix = "plan." if table == "plan" else ""
-                found.append(f"{prefix}{key} {old.get(key)!r} → {new.get(key)!r}")
-    return found
+    old, new = _flat(stored), _flat(config.to_json())
+    return [
+        f"{key} {old.get(key)!r} → {new.get(key)!r}"
+        for key in sorted({*old, *new} - {"hash", "format"})
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    plan = {f"plan.{key}": value for key, value in record.get("plan", {}).items()}
+    rest = {key: value for key, value in record.items() if key not in ("plan", "settings")}
+    return {**rest, **plan, **record.get("settings", {})}

@@ -23,20 +23,21 @@ def list_spaces() -> str:
 
 def list_space(name: str | None, backbone: str | None) -> str:
     """A space's operators, and the slots of a backbone."""
-    parts = []
+    parts, candidates = [], 0
     if name:
         space = spaces_room.load_space(name)
-        rows = [(f"{index}", operator.label) for index, operator in enumerate(space.operators)]
-        parts += [f"{space.name} ({space.form} form): {space.description}", table(rows)]
+        candidates = len(space.operators)
+        parts += [
+            f"{space.name} ({space.form} form): {space.description}",
+            table([(str(index), one.label) for index, one in enumerate(space.operators)]),
+        ]
     if backbone:
         slots = backbones.slots(spaces_room.Backbone(backbone, ()))
-        rows = [
-            (slot.name, f"{slot.channels} channels", f"stride {slot.stride}") for slot in slots
-        ]
-        parts += [f"{len(slots)} slots of {backbone} at width 1:", table(lines)]
-        if name:
-            size = len(space.operators) ** len(slots)
-            parts.append(f"{len(space.operators)}^{len(slots)} = {size:.3g} architectures")
+        rows = [(one.name, f"{one.channels} channels", f"stride {one.stride}") for one in slots]
+        parts += [f"{len(slots)} slots of {backbone} at width 1:", table(rows)]
+        if candidates:
+            size = candidates ** len(slots)
+            parts.append(f"{candidates}^{len(slots)} = {size:.3g} architectures")
     return "\n".join(parts)
 
 

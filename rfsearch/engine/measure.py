@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import resource
 import shutil
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from rfsearch import backbones
-from rfsearch.analysis import Analysis, effective_sizes, walk
+from rfsearch.analysis import Analysis, Layer, walk, write_layers
+from rfsearch.analysis.effective import effective_sizes
 from rfsearch.data.augmentation import normalise
 from rfsearch.engine.difference import paired_difference
 from rfsearch.engine.run import Run, load_architecture, network_of
@@ -33,7 +36,7 @@ def measure(run: Run) -> None:
     if run.folder.metrics.exists():
         return
     began = time.perf_counter()
-    run.progress.note("measuring: test split, fields, latency")
+    run.progress.enter("measure")
     architecture = load_architecture(run.folder)
     networks = final_networks(run, architecture)
     predictions = read_test_once(run, networks)
@@ -78,33 +81,41 @@ def read_test_once(run: Run, networks: Mapping[str, nn.Module]) -> pd.DataFrame:
 
 
 def analyse(run: Run, kind: str, network: nn.Module) -> Analysis:
-    """Fields and costs of every layer, with the effective fields at the slots, as layers CSV."""
-    plain_copy = network_copy(network)
-    analysis = walk(plain_copy, run.dataset.image_size, run.dataset.channels)
-    places = slot_outputs(run, network)
-    images = selection_images(run)
-    effective = effective_sizes(network, images, places, SHARES)
+    """Fields and costs of every layer, with the effective fields at the slots, as a CSV file."""
+    on_cpu = copy.deepcopy(network).cpu()
+    analysis = walk(on_cpu, run.dataset.image_size, run.dataset.channels)
+    outputs = slot_outputs(run, network)
+    effective = effective_sizes(network, selection_images(run), list(outputs.values()), SHARES)
+    layers = list(analysis.layers)
+    for slot, output in outputs.items():
+        index = last_row(layers, slot, output)
+        (h50, w50), (h90, w90) = (effective[output][share] for share in SHARES)
+        layers[index] = replace(
+            layers[index],
+            effective_50_h=h50,
+            effective_50_w=w50,
+            effective_90_h=h90,
+            effective_90_w=w90,
+        )
     path = run.folder.layers if kind == "found" else run.folder.plain_layers
     with replacing(path) as partial:
-        analysis.write_csv(partial, effective=effective)
+        write_layers(layers, partial)
     return analysis
 
 
-def network_copy(network: nn.Module) -> nn.Module:
-    """The network on the CPU, in float32, for the walk."""
-    import copy
-
-    return copy.deepcopy(network).cpu()
-
-
-def slot_outputs(run: Run, network: nn.Module) -> list[str]:
-    """Per slot the module whose output leaves the slot: the enhancer, or the plain layer."""
-    entry = backbones.entry(run.config.backbone)
+def slot_outputs(run: Run, network: nn.Module) -> dict[str, str]:
+    """Slot → the module whose output leaves the slot: the enhancer, or the plain layer."""
     modules = dict(network.named_modules())
-    return [
-        slot.place if slot.place in modules else slot.place.rpartition(".")[0]
-        for slot in entry.slots(network)
-    ]
+    return {
+        slot.name: slot.place if slot.place in modules else slot.place.rpartition(".")[0]
+        for slot in backbones.entry(run.config.backbone).slots(network)
+    }
+
+
+def last_row(layers: Sequence[Layer], slot: str, output: str) -> int:
+    """Index of the row that ends the slot: the last inside ``output``, else the convolution."""
+    inside = [i for i, row in enumerate(layers) if f"{row.name}.".startswith(f"{output}.")]
+    return inside[-1] if inside else next(i for i, row in enumerate(layers) if row.name == slot)
 
 
 def selection_images(run: Run) -> Tensor:
@@ -121,8 +132,8 @@ def cost(
     network = networks[kind if kind == "adapted" else f"{kind}-0"]
     return {
         "params": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": analysis.macs,
-        "window_ops": analysis.window_ops,
+        "macs": analysis.totals.macs,
+        "window_ops": analysis.totals.window_ops,
         "latency": latency(run, network),
     }
 
@@ -197,6 +208,6 @@ def peak_memory() -> int:
 
 
 def _right(predictions: pd.DataFrame, kind: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    columns = [name for name in predictions if name.partition("-")[0] == kind]
+    columns = [name for name in predictions.columns if str(name).partition("-")[0] == kind]
     label = predictions["label"].to_numpy()
     return np.stack([predictions[name].to_numpy() == label for name in columns])

@@ -33,6 +33,22 @@ class Plan:
     layout: str = "channels_last"
     kernels: str = "eager"
 
+    def __post_init__(self) -> None:
+        for name in ("warmup_epochs", "adapt_epochs", "images", "test_images", "threads"):
+            if getattr(self, name) < 0:
+                raise UserError(f"plan.{name} must be 0 or more, not {getattr(self, name)}")
+        for name in (
+            "image_size",
+            "search_epochs",
+            "retrain_epochs",
+            "retrain_seeds",
+            "width",
+            "effective_images",
+            "latency_runs",
+        ):
+            if getattr(self, name) <= 0:
+                raise UserError(f"plan.{name} must be more than 0, not {getattr(self, name)}")
+
     def to_json(self) -> dict[str, object]:
         """A flat table."""
         return asdict(self)
@@ -40,13 +56,13 @@ class Plan:
     @classmethod
     def from_json(cls, record: dict[str, object], where: str) -> Plan:
         """The plan in a config.json."""
-        known = {field.name: field.type for field in fields(cls)}
+        known = {field.name: str(field.type) for field in fields(cls)}
         wrong = sorted(set(record) ^ set(known))
         if wrong:
             raise UserError(f"{where}: its plan misses or adds {', '.join(wrong)}")
         for name, value in record.items():
-            ok = (int, float) if known[name] == "float" else {"int": int, "str": str}[known[name]]
-            if isinstance(value, bool) or not isinstance(value, ok):
+            kinds = {"float": (int, float), "int": (int,), "str": (str,)}[known[name]]
+            if isinstance(value, bool) or not isinstance(value, kinds):
                 raise UserError(f"{where}: plan.{name} must be {known[name]}, not {value!r}")
         return cls(**record)  # type: ignore[arg-type]
 

@@ -55,6 +55,9 @@ class Progress(Protocol):
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch is done: its line of history.jsonl."""
 
+    def enter(self, name: str) -> None:
+        """A phase without epochs begins."""
+
     def note(self, text: str) -> None:
         """A sentence."""
 
@@ -112,7 +115,7 @@ def carry_out(run: Run) -> None:
     plan = run.config.plan
     retrainings = plan.retrain_epochs * plan.retrain_seeds
     phases: list[tuple[str, float | None, int]] = [("search", None, plan.supernet_epochs)]
-    phases += [(name, None, retrainings) for name in ("found", "plain")]
+    phases += [("found", None, retrainings), ("plain", None, retrainings), ("measure", None, 0)]
     run.progress.start(phases)
     search(run)
     architecture = load_architecture(run.folder)

@@ -18,15 +18,12 @@ def whole(request: Request) -> str:
     folder = RunFolder(request.folder)
     if request.resume and is_finished(folder):
         return f"{folder.path} is finished already: {folder.report}"
-    progress = Progress()
-    run = open_run(request, progress)
-    progress.note(headline(run.config))
-    try:
+    with Progress(spaces.load_space(request.space).labels) as progress:
+        run = open_run(request, progress)
+        progress.note(headline(run.config))
         carry_out(run)
         measure(run)
         write_report(folder.path)
-    finally:
-        progress.finish()
     return summarise(folder.path)
 
 

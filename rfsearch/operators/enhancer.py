@@ -24,9 +24,10 @@ class ResidualEnhancer(nn.Module):
     def __init__(self, channels: int, operators: Sequence[nn.Module], gamma: float = 0.0) -> None:
         super().__init__()
         self.operators = nn.ModuleList(operators)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in operators)
-        for norm in self.norms:
+        norms = [nn.BatchNorm2d(channels) for _ in operators]
+        for norm in norms:
             nn.init.constant_(norm.weight, gamma)
+        self.norms = nn.ModuleList(norms)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""

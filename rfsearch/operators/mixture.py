@@ -50,11 +50,11 @@ class Mixture(nn.Module, ABC):
     def candidate_outputs(self, x: Tensor) -> dict[int, Tensor]:
         """o_k(x) for every k that is no identity; max-pools share one pyramid."""
         pools = {
-            k: op.kernel_size
-            for k, op in enumerate(self.operators)
-            if isinstance(op, nn.MaxPool2d)
+            k: int(operator.kernel_size)
+            for k, operator in enumerate(self.operators)
+            if isinstance(operator, nn.MaxPool2d) and isinstance(operator.kernel_size, int)
         }
-        order = sorted(pools, key=lambda k: pools[k])
+        order = sorted(pools, key=pools.__getitem__)
         outputs = dict(zip(order, max_pyramid(x, [pools[k] for k in order]), strict=True))
         for k, operator in enumerate(self.operators):
             if k not in pools and not isinstance(operator, nn.Identity):
@@ -145,8 +145,10 @@ class PaperMixture(Mixture):
         return enhancer
 
 
-def _normalise(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _normalise(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """BatchNorm with the statistics of ``norm`` and this scale and shift, (C,) each."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.momentum is not None
     tracked = norm.track_running_stats or not norm.training
     mean, variance = (norm.running_mean, norm.running_var) if tracked else (None, None)
     return F.batch_norm(x, mean, variance, weight, bias, norm.training, norm.momentum, norm.eps)

@@ -189,7 +189,7 @@ class PMPL:
                 self.settings.average,
                 self.settings.threshold,
             )
-        self._freeze(self._ready(gradients), images, labels)
+        self._freeze(self._ready(gradients), "rule", images, labels)
         return float(loss)
 
     def _null(self, gradients: Gradients) -> Gradients:
@@ -205,7 +205,9 @@ class PMPL:
         watches = {slot: self.watches[slot] for slot in slots}
         return {s: (w.winner,) for s, w in watches.items() if w.streak >= self.settings.patience}
 
-    def _freeze(self, kept: dict[str, tuple[int, ...]], images: Tensor, labels: Tensor) -> None:
+    def _freeze(
+        self, kept: dict[str, tuple[int, ...]], by: str, images: Tensor, labels: Tensor
+    ) -> None:
         """Freeze these slots and log each with the batch's loss before and after."""
         if not kept:
             return
@@ -218,6 +220,7 @@ class PMPL:
             self._froze.append(
                 {
                     "slot": slot,
+                    "by": by,
                     "operators": labels_of,
                     "epoch": self.epoch + 1,
                     "alpha_step": self.alpha_steps,
@@ -249,7 +252,7 @@ class PMPL:
             )
         )
         self.supernet.train()
-        self._freeze(kept, *batch)
+        self._freeze(kept, "deadline", *batch)
 
     def _probabilities(self) -> dict[str, list[float]]:
         return {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
@@ -122,5 +122,5 @@ class Alternation:
         }
 
 
-def _open(supernet: nn.Module) -> bool:
+def _open(supernet: Supernet) -> bool:
     return any(alpha.requires_grad for alpha in supernet.alphas().values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 def setting(default: T, text: str) -> T:
     """A dataclass field with a line of help, which `rfsearch settings` prints."""
-    return cast(T, field(default=default, metadata={"help": text}))
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
