@@ -64,14 +64,14 @@ def find(spec: str) -> Callable[[], Any]:
     return found
 
 
-def _called(spec: str, factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - the user's
+def _called(spec: str, factory: Callable[[], Any]) -> Any:
     try:
         return factory()
     except Exception as error:  # whatever the user's function does
         raise UserError(f"{spec}() failed: {_told(error)}") from error
 
 
-def _checked(spec: str, made: Any) -> Mapping[str, Any]:  # noqa: ANN401 - the user's
+def _checked(spec: str, made: Any) -> Mapping[str, Any]:
     if isinstance(made, tuple | list) and len(made) == 2:
         made = {"train": made[0], "test": made[1]}
     if not isinstance(made, Mapping):
@@ -97,7 +97,7 @@ def _classes(spec: str, made: Mapping[str, Any], parts: dict[str, _Part]) -> lis
 class _Part:
     """One of the user's two data sets, with every mistake in it told by its name and index."""
 
-    def __init__(self, spec: str, name: str, items: Any) -> None:  # noqa: ANN401 - the user's
+    def __init__(self, spec: str, name: str, items: Any) -> None:
         self.where = f"{spec}: {name}"
         if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
             raise UserError(
@@ -152,7 +152,7 @@ class _Part:
         return read
 
 
-def as_pixels(image: Any) -> Tensor:  # noqa: ANN401 - the user's
+def as_pixels(image: Any) -> Tensor:
     """An image as a data set may yield it, as uint8 (C, H, W)."""
     if isinstance(image, Image.Image):
         image = np.array(image.convert("L") if image.mode in ("1", "L") else as_rgb(image))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import torch
 
@@ -10,7 +11,9 @@ from rfsearch import data
 from rfsearch.data.digits import DigitsSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config, Request, differences, settle
+from rfsearch.engine.dry_run import FIXED_SECONDS, estimate
 from rfsearch.engine.environment import environment
+from rfsearch.engine.plan import duration, stretch
 from rfsearch.engine.run import Progress, Run
 from rfsearch.errors import UserError
 from rfsearch.training.processes import fabric
@@ -22,13 +25,30 @@ def open_run(request: Request, progress: Progress) -> Run:
     a run that could not begin."""
     config = settle(request)
     folder = RunFolder(request.folder)
-    _check_folder(folder, config, resume=request.resume)
-    dataset = load_data(config, download=request.download)
-    run = prepare(config, folder, dataset, progress)
-    if not folder.config.exists():
-        write_json(folder.environment, environment(dataset, str(run.fabric.device)))
-        write_json(folder.config, config.to_json())
+    stored = _stored(folder, config, resume=request.resume)
+    dataset = load_data(stored or config, download=request.download)
+    if stored is not None:
+        return prepare(stored, folder, dataset, progress)
+    run = in_time(prepare(config, folder, dataset, progress))
+    write_json(folder.environment, environment(dataset, str(run.fabric.device)))
+    write_json(folder.config, run.config.to_json())
     return run
+
+
+def in_time(run: Run) -> Run:
+    """The run with its epochs stretched to a budget such as ``4h``; a named plan stays."""
+    seconds = duration(run.config.budget)
+    if seconds is None:
+        return run
+    expected = estimate(run)
+    factor = (seconds - FIXED_SECONDS) / (expected.seconds - FIXED_SECONDS)
+    plan = stretch(run.config.plan, max(factor, 0.0))
+    if factor * run.config.plan.retrain_epochs < 1:
+        raise UserError(
+            f"{run.config.budget} is too short: one epoch of everything takes about "
+            f"{expected.seconds / run.config.plan.retrain_epochs / 60:.1f} minutes here"
+        )
+    return replace(run, config=replace(run.config, plan=plan))
 
 
 def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progress) -> Run:
@@ -60,9 +80,10 @@ def is_finished(folder: RunFolder) -> bool:
     return folder.metrics.exists() and folder.report.exists()
 
 
-def _check_folder(folder: RunFolder, config: Config, *, resume: bool) -> None:
+def _stored(folder: RunFolder, config: Config, *, resume: bool) -> Config | None:
+    """The configuration a folder was begun with; None where nothing was begun."""
     if not folder.path.exists():
-        return
+        return None
     if not folder.path.is_dir():
         raise UserError(f"--out {folder.path} is a file; name a folder")
     if not folder.config.exists():
@@ -70,18 +91,22 @@ def _check_folder(folder: RunFolder, config: Config, *, resume: bool) -> None:
             raise UserError(
                 f"--out {folder.path} holds other files and is no run folder; name a new folder"
             )
-        return
+        return None
     if not resume:
         raise UserError(
             f"{folder.path} holds a run already; go on with it by --resume, "
             "or name another folder by --out"
         )
-    changed = differences(read_json(folder.config), config)
-    if changed:
+    record = read_json(folder.config)
+    stored = Config.from_json(record, str(folder.config))
+    if duration(config.budget) is not None:
+        config = replace(config, plan=stored.plan)
+    if changed := differences(record, config):
         raise UserError(
             f"{folder.path} was begun with other options: {'; '.join(changed)}. "
             "Give the options it was begun with, or another --out"
         )
+    return stored
 
 
 def _only_begun(folder: RunFolder) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rfsearch import spaces
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.listing import describe_plan, headline
