@@ -1,6 +1,20 @@
 """Reads a network without training it: what every layer sees, and what it costs."""
 
+from rfsearch.analysis.effective import effective_maps, effective_sizes
 from rfsearch.analysis.layers import COLUMNS, Analysis, Layer, Totals, write_layers
+from rfsearch.analysis.probe import probe
+from rfsearch.analysis.verify import disagreements
 from rfsearch.analysis.walk import walk
 
-__all__ = ["COLUMNS", "Analysis", "Layer", "Totals", "walk", "write_layers"]
+__all__ = [
+    "COLUMNS",
+    "Analysis",
+    "Layer",
+    "Totals",
+    "disagreements",
+    "effective_maps",
+    "effective_sizes",
+    "probe",
+    "walk",
+    "write_layers",
+]

@@ -26,7 +26,7 @@ def capture(
     """
     example = torch.zeros(batch, channels, *image_size)
     like = next((p for p in module.parameters() if p.is_floating_point()), example)
-    with _evaluating(module):
+    with evaluating(module):
         try:
             return torch.export.export(module, (example.to(like.device, like.dtype),))
         except Exception as error:
@@ -39,7 +39,7 @@ def capture(
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Eval mode for a while; each part gets back the mode it had."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()

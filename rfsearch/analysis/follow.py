@@ -37,7 +37,22 @@ class Step:
 
 
 def follow(program: ExportedProgram) -> Iterator[Step]:
-    """What every tensor that depends on the image depends on, in the order of the graph.
+    """The operators that work on data, in the order of the graph."""
+    for _, found in _each_node(program):
+        if isinstance(found, Step):
+            yield found
+
+
+def trace(program: ExportedProgram) -> Iterator[tuple[fx.Node, Value]]:
+    """Every tensor that a node of the graph stands for, the inputs left out."""
+    for node, found in _each_node(program):
+        value = found.result if isinstance(found, Step) else found
+        if isinstance(value, Value):
+            yield node, value
+
+
+def _each_node(program: ExportedProgram) -> Iterator[tuple[fx.Node, Step | Result]]:
+    """What each operator's outputs depend on; a ``Step`` where a rule said so.
 
     What is computed from constants alone is a constant, whatever the operator.
     """
@@ -46,18 +61,19 @@ def follow(program: ExportedProgram) -> Iterator[Step]:
         if node.op == "placeholder":
             values[node] = _input(node, program)
         elif node.op == "call_function" and node.target is operator.getitem:
-            source, index = node.args
-            assert isinstance(source, fx.Node)
-            values[node] = values[source][index]
+            part, index = node.args
+            values[node] = values[part][index]
+            yield node, values[node]
         elif node.op == "call_function":
             call = _call(node, values)
             if call.data:
                 rule = _rule(node, call)
                 values[node] = rule.result(call)
-                yield Step(node, call, rule, values[node])
+                yield node, Step(node, call, rule, values[node])
             else:
                 found = tuple(Value(shape, (), call.params) for shape in call.shapes)
                 values[node] = found[0] if len(found) == 1 else found
+                yield node, values[node]
 
 
 def _input(node: fx.Node, program: ExportedProgram) -> Value:
