@@ -12,17 +12,17 @@ SMALLEST = 8
 
 @dataclass(frozen=True)
 class DigitsSettings:
-    """The images that are made. Sizes are pixels on a canvas of ``canvas``; another image size
-    scales them in proportion."""
+    """The images that are made, as many as a run asks for up to these. Sizes are pixels on a
+    canvas of ``canvas``; another image size scales them in proportion."""
 
-    weights_images: int = field(default=2000, metadata={"help": "images of the weights split"})
-    alpha_images: int = field(default=2000, metadata={"help": "images of the alpha split"})
-    selection_images: int = field(default=1000, metadata={"help": "images of the selection split"})
-    test_images: int = field(default=2000, metadata={"help": "images of the test split"})
+    weights_images: int = field(default=10000, metadata={"help": "most weights images"})
+    alpha_images: int = field(default=10000, metadata={"help": "most alpha images"})
+    selection_images: int = field(default=5000, metadata={"help": "most selection images"})
+    test_images: int = field(default=10000, metadata={"help": "most test images"})
     min_size: int = field(default=24, metadata={"help": "smallest side of a digit, in pixels"})
     max_size: int = field(default=36, metadata={"help": "largest side of a digit, in pixels"})
     fragments: int = field(
-        default=4, metadata={"help": "fragments of other digits put on each image as clutter"}
+        default=12, metadata={"help": "fragments of other digits put on each image as clutter"}
     )
     fragment_size: int = field(default=8, metadata={"help": "side of a fragment, in pixels"})
     canvas: int = field(

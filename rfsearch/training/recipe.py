@@ -21,7 +21,7 @@ def setting(default: T, text: str) -> T:
 class Recipe:
     """Nesterov SGD on a one-cycle schedule, gradients clipped (PMPL's code clips at 5)."""
 
-    lr: float = setting(0.1, "largest learning rate of the weights")
+    lr: float = setting(0.05, "largest learning rate of the weights")
     momentum: float = setting(0.9, "Nesterov momentum")
     weight_decay: float = setting(5e-4, "weight decay of the weights")
     warmup: float = setting(0.25, "share of the steps in which the learning rate rises")
