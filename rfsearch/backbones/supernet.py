@@ -81,7 +81,7 @@ class Supernet(nn.Module):
         """The plain network of the kept choices with a copy of the weights (no α, no mixture)."""
         network = copy.deepcopy(self.network)
         for name, mixture in copy.deepcopy(self).mixtures.items():
-            install(network, self.slots[name], mixture.extract())
+            install(network, self.slots[name], mixture.extract().train(mixture.training))
         return network
 
 

@@ -105,6 +105,7 @@ class ResidualMixture(Mixture):
         if not branches:
             return nn.Identity()
         enhancer = ResidualEnhancer(self.channels, [self.operators[k] for k in branches])
+        enhancer.to(self.gamma)  # its dtype and device
         for k, norm in zip(branches, enhancer.norms, strict=True):
             norm.load_state_dict(
                 {
@@ -141,6 +142,7 @@ class PaperMixture(Mixture):
 
     def extract(self) -> nn.Module:
         enhancer = PaperEnhancer(self.channels, [self.operators[k] for k in self.kept])
+        enhancer.to(self.alpha)  # its dtype and device
         enhancer.norm.load_state_dict(self.norm.state_dict())
         return enhancer
 
