@@ -1,0 +1,48 @@
+"""Small images and one thread for every test."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Numbers that must be equal bit for bit, and machines with other work to do."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_images():
+    """``make(count, seed)``: noisy pictures of ``classes`` fixed patterns, easy to tell apart."""
+    import torch
+
+    from rfsearch.data.images import Images
+
+    def make(count, seed=0, side=16, channels=1, classes=4):
+        fixed = torch.Generator().manual_seed(1234)
+        patterns = torch.randint(40, 216, (classes, channels, side, side), generator=fixed)
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.randint(0, classes, (count,), generator=generator)
+        noise = torch.randint(-40, 41, (count, channels, side, side), generator=generator)
+        pixels = (patterns[labels] + noise).to(torch.uint8)
+        return Images(pixels, labels, torch.arange(count) + 10_000 * seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def augmentation():
+    """Shifts by up to two pixels, for `make_images`."""
+    from rfsearch.data.augmentation import Augmentation, AugmentationSettings
+
+    return Augmentation(AugmentationSettings(shift=2), (0.5,), (0.25,))
+
+
+@pytest.fixture(scope="session")
+def cpu():
+    """One process on the CPU."""
+    from rfsearch.training.processes import fabric
+
+    return fabric("cpu")
