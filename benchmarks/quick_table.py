@@ -1,0 +1,265 @@
+"""Where the default run stands: plain, single operators, random, found, in both forms.
+
+    python benchmarks/quick_table.py --work runs/quick-table --processes 2
+
+Every network is trained by the recipe, epochs and data of the quick plan, on one thread each, and
+read on the test split once. Rows are written as they finish and are not done twice, so the script
+goes on where it was stopped. It rebuilds reports/quick/table.csv and reports/quick/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+SEEDS = (0, 1, 2)
+RANDOM_DRAWS = 6
+REPORT = Path(__file__).parent.parent / "reports" / "quick"
+FORMS = {"pooling": "residual", "pmpl": "paper"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network to train: the arm, its space, the seed, and what the slots hold.
+
+    ``choice`` is "plain", "found", "random N" (draw N), or the label of the operator everywhere.
+    """
+
+    space: str
+    choice: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a cell."""
+
+    space: str
+    choice: str
+    seed: int
+    accuracy: float
+    architecture: str
+    search_seconds: float
+    train_seconds: float
+
+
+def cells() -> Iterator[Cell]:
+    """All cells, the search ones first for they take longest."""
+    from rfsearch.spaces import load_space
+
+    for seed in SEEDS:
+        yield Cell("pooling", "found", seed)
+    for seed in SEEDS:
+        yield Cell("pooling", "plain", seed)
+    for draw in range(RANDOM_DRAWS):
+        yield Cell("pooling", f"random {draw}", draw % len(SEEDS))
+    for seed, label in itertools.product(SEEDS, load_space("pooling").labels[1:]):
+        yield Cell("pooling", label, seed)
+    for seed in SEEDS:
+        yield Cell("pmpl", "found", seed)
+        yield Cell("pmpl", "identity", seed)
+        yield Cell("pmpl", f"random {seed}", seed)
+    for label in ("ssp", "max 3"):
+        yield Cell("pmpl", label, 0)
+
+
+def train(cell: Cell, work: Path) -> Row:
+    """Search where the cell asks for it, then train and test one network."""
+    import torch
+
+    from rfsearch.engine.config import Request, settle
+    from rfsearch.engine.run import describe, new_search, new_training
+    from rfsearch.engine.start import load_data, prepare
+    from rfsearch.reporting.progress import Progress
+    from rfsearch.training.evaluation import accuracy
+    from rfsearch.training.fit import silent
+    from rfsearch.trials import RunFolder
+
+    torch.set_num_threads(1)
+    request = Request(backbone="mobilenetv2", space=cell.space, seed=cell.seed)
+    config = settle(request)
+    config = replace(config, plan=replace(config.plan, threads=1))
+    run = prepare(config, RunFolder(work), load_data(config), Progress())
+    began = time.perf_counter()
+    if cell.choice == "found":
+        searching = new_search(run)
+        while not searching.finished:
+            searching.advance(silent)
+        choices = searching.choices()
+    else:
+        choices = fixed_choices(cell, run)
+    searched = time.perf_counter()
+    kind = "plain" if cell.choice == "plain" else "found"
+    training = new_training(run, kind, 0, describe(run, choices))
+    while not training.finished:
+        training.advance()
+    score = accuracy(training.network, run.dataset.test, run.augmentation)
+    return Row(
+        **asdict(cell),
+        accuracy=score,
+        architecture=" | ".join(choice.label for choice in choices),
+        search_seconds=searched - began if cell.choice == "found" else 0.0,
+        train_seconds=time.perf_counter() - searched,
+    )
+
+
+def fixed_choices(cell: Cell, run: object) -> tuple[object, ...]:
+    """The choices of a control."""
+    from rfsearch import backbones, seeds
+    from rfsearch.spaces import load_space
+
+    space = load_space(cell.space)
+    slots = [slot.name for slot in backbones.slots(run.backbone)]  # type: ignore[attr-defined]
+    if cell.choice.startswith("random"):
+        draw = int(cell.choice.removeprefix("random "))
+        return space.sample(slots, seeds.numbers(draw, "quick table", cell.space))
+    label = "identity" if cell.choice == "plain" else cell.choice
+    return space.choose(slots, [space.labels.index(label)] * len(slots))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows that are done."""
+    if not path.exists():
+        return []
+    kinds = {"seed": int, "accuracy": float, "search_seconds": float, "train_seconds": float}
+    with path.open(newline="") as file:
+        return [
+            Row(**{key: kinds.get(key, str)(value) for key, value in record.items()})
+            for record in csv.DictReader(file)
+        ]
+
+
+def work_off(todo: Iterable[Cell], work: Path, processes: int, path: Path) -> None:
+    """Train the cells in processes of one thread; a row is on disk as soon as it is done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes) as pool, path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        if file.tell() == 0:
+            writer.writeheader()
+        for row in pool.imap_unordered(Job(work), todo):
+            writer.writerow(asdict(row))
+            file.flush()
+            print(row.space, row.choice, row.seed, f"{row.accuracy:.4f}", flush=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """`train` with its folder, as something a process can be handed."""
+
+    work: Path
+
+    def __call__(self, cell: Cell) -> Row:
+        return train(cell, self.work)
+
+
+def summary(rows: list[Row]) -> str:
+    """The table as Markdown: mean ± sd of test accuracy in per cent, n, difference to plain."""
+    plain = {row.seed: row.accuracy for row in rows if row.choice == "plain"}
+    base = statistics.mean(plain.values())
+    lines = [
+        "| form | slots hold | n | test accuracy, % | above plain, points |",
+        "|---|---|---|---|---|",
+    ]
+    for (space, arm), group in grouped(rows).items():
+        values = [100 * row.accuracy for row in group]
+        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        mean = statistics.mean(values)
+        form = "none" if arm == "plain" else FORMS[space]
+        above = "" if arm == "plain" else f"{mean - 100 * base:+.1f}"
+        lines.append(f"| {form} | {arm} | {len(values)} | {mean:.1f}{spread} | {above} |")
+    return "\n".join(lines)
+
+
+def grouped(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows by form and arm; all random draws are one arm, and one operator is 'X everywhere'."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    names = {"plain": "plain backbone", "found": "found by PMPL"}
+    for row in sorted(rows, key=lambda row: (row.space != "pooling", row.choice, row.seed)):
+        arm = "random choice" if row.choice.startswith("random") else row.choice
+        arm = "plain" if arm == "plain" else names.get(arm, arm)
+        if arm not in ("plain", "random choice", *names.values()):
+            arm = f"{arm} everywhere"
+        groups.setdefault((row.space, arm), []).append(row)
+    return groups
+
+
+def agreement(rows: list[Row]) -> str:
+    """In how many slots two searches agree, against chance."""
+    lines = []
+    for space in FORMS:
+        found = [
+            row.architecture.split(" | ")
+            for row in rows
+            if (row.space, row.choice) == (space, "found")
+        ]
+        pairs = [
+            sum(a == b for a, b in zip(x, y, strict=True))
+            for x, y in itertools.combinations(found, 2)
+        ]
+        if not pairs:
+            continue
+        shares = [expected_agreement(x, y) for x, y in itertools.combinations(found, 2)]
+        lines.append(
+            f"Space `{space}`: two searches agree in {statistics.mean(pairs):.1f} of "
+            f"{len(found[0])} slots; {statistics.mean(shares):.1f} are expected when the same "
+            "operators fall on slots at random."
+        )
+    return "\n".join(lines)
+
+
+def expected_agreement(first: list[str], second: list[str]) -> float:
+    """Mean agreements of two lists over all orders of one of them."""
+    return sum(first.count(label) * second.count(label) for label in set(first)) / len(first)
+
+
+def page(rows: list[Row]) -> str:
+    """reports/quick/README.md."""
+    import torch
+
+    seconds = sum(row.search_seconds + row.train_seconds for row in rows)
+    return f"""# Where the default run stands
+
+Quick plan of `rfsearch run --backbone mobilenetv2` (cluttered digits, 64 × 64 pixels, width 0.5):
+every network is trained from scratch by one recipe and read on the test split once. n counts
+training seeds; for found, search seeds; for random, drawn architectures. ± is the sd.
+
+{summary(rows)}
+
+{agreement(rows)}
+
+Rebuilt by `python benchmarks/quick_table.py`; raw rows in `table.csv`. {len(rows)} networks,
+{seconds / 60:.0f} minutes of one thread each; torch {torch.__version__}, Python
+{platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores. With so few seeds these
+are means, not verdicts: a difference below about 1.5 points is within the spread.
+"""
+
+
+def main() -> None:
+    """Train what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("runs/quick-table"))
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", choices=("controls", "found"), help="train a part only")
+    options = parser.parse_args()
+    path = REPORT / "table.csv"
+    done = {(row.space, row.choice, row.seed) for row in read_rows(path)}
+    todo = [cell for cell in cells() if (cell.space, cell.choice, cell.seed) not in done]
+    if options.only:
+        todo = [cell for cell in todo if (cell.choice == "found") == (options.only == "found")]
+    work_off(todo, options.work, options.processes, path)
+    (REPORT / "README.md").write_text(page(read_rows(path)))
+
+
+if __name__ == "__main__":
+    main()
