@@ -74,7 +74,9 @@ def observe(watch: Watch, p: Sequence[float], average: float, threshold: float) 
 def at_deadline(p: Sequence[float], deadline: str) -> tuple[int, ...]:
     """What an open slot keeps when time is up: the winner, or PMPL's unweighted top two.
 
+    A pair stands in the order of the space, as the study names it.
+
     >>> at_deadline([0.2, 0.5, 0.3], "argmax"), at_deadline([0.2, 0.5, 0.3], "pair")
     ((1,), (1, 2))
     """
-    return tuple(ranked(p)[: 2 if deadline == "pair" else 1])
+    return tuple(sorted(ranked(p)[: 2 if deadline == "pair" else 1]))
