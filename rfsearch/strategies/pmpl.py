@@ -21,7 +21,7 @@ from rfsearch.errors import unknown
 from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
 from rfsearch.strategies.freezing import Watch, at_deadline, observe
-from rfsearch.training.alternate import AlphaDescent, Alternation, Gradients
+from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent, Alternation, Gradients
 from rfsearch.training.batches import epoch_batches
 from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Descent, Tick, silent
@@ -44,6 +44,7 @@ class PMPLSettings:
     alpha_beta1: float = setting(0.5, "Adam's first beta for alpha (PMPL's code)")
     alpha_beta2: float = setting(0.999, "Adam's second beta for alpha (PMPL's code)")
     alpha_weight_decay: float = setting(1e-3, "Adam's weight decay for alpha (PMPL's code)")
+    alpha_loss: str = setting("calibrated", "plain (PMPL), or calibrated: at the best temperature")
     alpha_init: float = setting(1e-3, "alpha starts at N(0, 1) times this (PMPL's code)")
     alpha_batch: int = setting(64, "images of an alpha step")
     alpha_every: int = setting(1, "weight steps for one alpha step")
@@ -60,6 +61,8 @@ class PMPLSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.alpha_loss not in ALPHA_LOSSES:
+            raise unknown("pmpl.alpha_loss", self.alpha_loss, ALPHA_LOSSES)
         if self.null not in NULLS:
             raise unknown("pmpl.null", self.null, NULLS)
         if self.deadline not in DEADLINES:
@@ -123,6 +126,7 @@ class PMPL:
         self.descent = Descent(supernet, supernet.weights(), recipe, steps, fabric)
         self.alphas = AlphaDescent(
             supernet,
+            ALPHA_LOSSES[settings.alpha_loss],
             settings.alpha_lr,
             (settings.alpha_beta1, settings.alpha_beta2),
             settings.alpha_weight_decay,

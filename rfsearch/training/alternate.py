@@ -17,6 +17,7 @@ from torch import Tensor
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
 from rfsearch.training.batches import epoch_batches
+from rfsearch.training.calibration import calibrated_cross_entropy
 from rfsearch.training.fit import Descent, Tick
 from rfsearch.training.statistics import still
 
@@ -26,21 +27,36 @@ if TYPE_CHECKING:
 Gradients = dict[str, Tensor]
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Logits (N, classes) and labels (N,) to a scalar."""
+
+ALPHA_LOSSES: dict[str, Loss] = {
+    "calibrated": calibrated_cross_entropy,
+    "plain": F.cross_entropy,
+}
+
+
 class AlphaDescent:
     """Adam on α alone; the weights and BatchNorm's running statistics are left as they are."""
 
     def __init__(
-        self, supernet: Supernet, lr: float, betas: tuple[float, float], weight_decay: float
+        self,
+        supernet: Supernet,
+        criterion: Loss,
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
     ) -> None:
         self.supernet = supernet
+        self.criterion = criterion
         self.optimizer = torch.optim.Adam(
             supernet.alphas().values(), lr=lr, betas=betas, weight_decay=weight_decay
         )
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of a batch, by the batch's own statistics."""
+        """The criterion on a batch, by the batch's own statistics."""
         with still(self.supernet):
-            return F.cross_entropy(self.supernet(images), labels)
+            return self.criterion(self.supernet(images), labels)
 
     def gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
         """The loss, and its gradient by the α of every open slot."""
