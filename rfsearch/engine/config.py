@@ -14,6 +14,7 @@ from rfsearch.engine import settings as settings_table
 from rfsearch.engine.plan import IMAGE_SIZES, Plan, named_plan
 from rfsearch.engine.settings import Group, Scalar
 from rfsearch.errors import UserError
+from rfsearch.operators import build_operator
 from rfsearch.training.processes import DEVICES
 from rfsearch.trials.run_folder import read_json
 
@@ -126,7 +127,7 @@ def settle(request: Request) -> Config:
     """Every option checked and every default filled in; nothing is read but files of options."""
     entry = backbones.entry(request.backbone)
     strategies.check(request.strategy)
-    operators = spaces.load_space(request.space).labels
+    operators = checked_space(request.space).labels
     if request.device not in DEVICES:
         raise UserError(f"unknown device {request.device!r}. Known: {', '.join(DEVICES)}")
     given = settings_table.parse(request.assignments)
@@ -158,6 +159,14 @@ def settle(request: Request) -> Config:
             f"{smallest} pixels, not {side}; use --image-size {smallest}"
         )
     return config
+
+
+def checked_space(name: str) -> spaces.Space:
+    """The space, with every operator known to be one that can be built."""
+    space = spaces.load_space(name)
+    for operator in space.operators:
+        build_operator(operator.name, 8, dict(operator.arguments))
+    return space
 
 
 def _repeat(request: Request, given: Mapping[str, Scalar]) -> Config:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rfsearch.backbones.supernet import Supernet
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images, SearchSplits
-from rfsearch.errors import unknown
+from rfsearch.errors import UserError, unknown
 from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
 from rfsearch.strategies.freezing import Watch, at_deadline, observe
@@ -63,6 +63,15 @@ class PMPLSettings:
     def __post_init__(self) -> None:
         if self.alpha_loss not in ALPHA_LOSSES:
             raise unknown("pmpl.alpha_loss", self.alpha_loss, ALPHA_LOSSES)
+        for name in ("alpha_lr", "alpha_batch", "alpha_every", "patience"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"pmpl.{name} must be more than 0, not {getattr(self, name)}")
+        for name in ("alpha_beta1", "alpha_beta2", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"pmpl.{name} must be in [0, 1), not {getattr(self, name)}")
+        for name in ("alpha_init", "alpha_weight_decay", "minimum_epochs", "threshold"):
+            if getattr(self, name) < 0:
+                raise UserError(f"pmpl.{name} must be 0 or more, not {getattr(self, name)}")
         if self.null not in NULLS:
             raise unknown("pmpl.null", self.null, NULLS)
         if self.deadline not in DEADLINES:

@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from rfsearch.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -28,6 +30,16 @@ class Recipe:
     clip: float = setting(5.0, "largest norm of the gradient")
     label_smoothing: float = setting(0.0, "label smoothing of the training loss")
     batch_size: int = setting(64, "images a step")
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"recipe.{name} must be more than 0, not {getattr(self, name)}")
+        for name in ("momentum", "warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"recipe.{name} must be in [0, 1), not {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise UserError(f"recipe.weight_decay must be 0 or more, not {self.weight_decay}")
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
         """The optimizer of the weights."""
