@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from rfsearch import spaces
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.dry_run import estimate
@@ -26,6 +29,19 @@ def whole(request: Request) -> str:
         measure(run)
         write_report(folder.path)
     return summarise(folder.path)
+
+
+def run(backbone: str, **options: Any) -> Path:
+    """`rfsearch run` as a function; returns the run folder.
+
+    Args:
+        backbone: a name of the table, such as "mobilenetv2".
+        options: fields of `engine.config.Request`: data, budget, seed, out, resume, …;
+            ``assignments`` takes the texts of ``--set``.
+    """
+    request = Request(backbone=backbone, **options)
+    whole(request)
+    return request.folder
 
 
 def dry(request: Request) -> str:
