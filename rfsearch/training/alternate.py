@@ -66,7 +66,8 @@ class AlphaDescent:
         return loss.detach(), dict(zip(alphas, gradients, strict=True))
 
     def step(self, gradients: Gradients) -> None:
-        """One step along these gradients."""
+        """One step along these gradients; what weight steps left on α counts for nothing."""
+        self.optimizer.zero_grad(set_to_none=True)
         for slot, gradient in gradients.items():
             self.supernet.mixture(slot).alpha.grad = gradient
         self.optimizer.step()
