@@ -155,7 +155,7 @@ def test_a_frozen_mixture_runs_its_operator_alone(space, form):
         assert not mixture.alpha.requires_grad
         calls = []
         hooks = [
-            module.register_forward_hook(lambda *_, k=k: calls.append(k))
+            module.register_forward_hook(lambda *_, k=k, calls=calls: calls.append(k))
             for k, module in enumerate(mixture.operators)
         ]
         mixture(x)

@@ -1,0 +1,450 @@
+"""PMPL on a search that takes a second: what moves, what rests, what stops and goes on."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import os
+import runpy
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from rfsearch.backbones.realise import realise
+from rfsearch.data.images import Dataset, Images, SearchSplits
+from rfsearch.errors import UserError
+from rfsearch.operators import mixture as mixture_module
+from rfsearch.spaces import Architecture, Backbone, Input
+from rfsearch.strategies.freezing import ranked
+from rfsearch.strategies.pmpl import PMPLSettings, Stages
+
+TINY = Path(__file__).with_name("tiny_search.py")
+TOP = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The names of tiny_search.py."""
+    return types.SimpleNamespace(**runpy.run_path(str(TINY)))
+
+
+def copied(tensors):
+    return {key: value.detach().clone() for key, value in tensors.items()}
+
+
+def without_alpha(network):
+    return copied({k: v for k, v in network.state_dict().items() if not k.endswith("alpha")})
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def batch(tiny, count=12, seed=5):
+    images = tiny.images(count, seed)
+    return images.pixels.float() / 255 - 0.5, images.labels
+
+
+# ---- what a step moves
+
+
+@pytest.mark.parametrize("form", ["residual", "paper"])
+def test_an_alpha_step_moves_alpha_alone(tiny, form):
+    pmpl = tiny.search(form=form)
+    pmpl.supernet.train()
+    weights, alphas = without_alpha(pmpl.supernet), copied(pmpl.supernet.alphas())
+    pmpl._alpha_step(*batch(tiny))
+    assert same(without_alpha(pmpl.supernet), weights), "weights or running statistics moved"
+    for slot, alpha in pmpl.supernet.alphas().items():
+        assert not torch.equal(alpha, alphas[slot]), slot
+    assert all(weight.grad is None for weight in pmpl.supernet.weights())
+
+
+@pytest.mark.parametrize("form", ["residual", "paper"])
+def test_a_weight_step_leaves_alpha(tiny, form):
+    pmpl = tiny.search(form=form)
+    pmpl.supernet.train()
+    weights, alphas = without_alpha(pmpl.supernet), copied(pmpl.supernet.alphas())
+    pmpl.descent.step(*batch(tiny))
+    assert same(copied(pmpl.supernet.alphas()), alphas)
+    moved = {k for k, v in without_alpha(pmpl.supernet).items() if not torch.equal(v, weights[k])}
+    named = {name for name, _ in pmpl.supernet.named_parameters()}
+    # An attention's bias in front of a batch norm has no gradient, but weight decay.
+    assert {n for n in named if not n.endswith("alpha")} - moved <= {
+        name for name in named if name.endswith(".bias")
+    } | {name for name in named if name.endswith("beta")}
+    assert any(key.endswith("running_mean") for key in moved)
+
+
+def test_alpha_rests_in_the_warmup_and_in_the_adaptation(tiny):
+    pmpl = tiny.search(stages=(2, 1, 2))
+    start = copied(pmpl.supernet.alphas())
+    steps = []
+    for stage in ("warmup", "warmup", "search", "adapt", "adapt"):
+        before = copied(pmpl.supernet.alphas())
+        record = pmpl.advance()
+        assert record["stage"] == stage
+        assert same(copied(pmpl.supernet.alphas()), before) == (stage != "search")
+        assert (record["alpha_loss"] is None) == (stage != "search")
+        steps.append(record["alpha_steps"])
+    assert steps == [0, 0, 3, 3, 3]
+    assert not same(copied(pmpl.supernet.alphas()), start)
+
+
+def test_alpha_every_spares_steps(tiny):
+    pmpl = tiny.search(stages=(0, 2, 0), alpha_every=2, progressive=False)
+    assert [record["alpha_steps"] for record in tiny.finish(pmpl)] == [2, 4]  # steps 0 and 2 of 3
+
+
+def test_alphas_start_small_and_by_their_own_stream(tiny):
+    first, second, other = (tiny.search(seed=seed) for seed in (0, 0, 1))
+    assert same(copied(first.supernet.alphas()), copied(second.supernet.alphas()))
+    assert not same(copied(first.supernet.alphas()), copied(other.supernet.alphas()))
+    drawn = torch.cat([alpha.detach() for alpha in first.supernet.alphas().values()])
+    assert 0.5e-3 < drawn.std() < 2e-3
+
+
+# ---- which split moves what
+
+
+def changed(splits, name):
+    """The splits with one of them under other labels and pixels."""
+    parts = {part: getattr(splits, part) for part in ("weights", "alpha", "selection")}
+    old = parts[name]
+    parts[name] = Images(255 - old.pixels, (old.labels + 1) % 3, old.sources)
+    return SearchSplits(**parts)
+
+
+def test_the_warmup_sees_the_weights_split_alone(tiny):
+    data, found = SearchSplits(tiny.images(32, 1), tiny.images(12, 2), tiny.images(8, 3)), {}
+    for name in ("none", "weights", "alpha", "selection"):
+        splits = data if name == "none" else changed(data, name)
+        pmpl = tiny.search(stages=(1, 1, 1), data=splits)
+        pmpl.advance()
+        found[name] = without_alpha(pmpl.supernet)
+    assert not same(found["weights"], found["none"])
+    assert same(found["alpha"], found["none"])
+    assert same(found["selection"], found["none"])
+
+
+def test_an_alpha_step_sees_the_alpha_split_alone(tiny):
+    """From the same weights: one alpha step, then one weight step."""
+    data, found = SearchSplits(tiny.images(16, 1), tiny.images(12, 2), tiny.images(8, 3)), {}
+    for name in ("none", "weights", "alpha", "selection"):
+        splits = data if name == "none" else changed(data, name)
+        pmpl = tiny.search(stages=(0, 1, 1), data=splits, progressive=False)
+        pmpl.advance()
+        found[name] = copied(pmpl.supernet.alphas())
+    assert not same(found["alpha"], found["none"])
+    assert same(found["weights"], found["none"])
+    assert same(found["selection"], found["none"])
+
+
+# ---- freezing, end to end
+
+
+@pytest.mark.parametrize("form", ["residual", "paper"])
+@pytest.mark.parametrize("progressive", [True, False])
+def test_whichever_candidate_wins_is_frozen(tiny, form, progressive):
+    """Law 8 through the whole search: alpha set so that k wins in every slot."""
+    for k, operator in enumerate(tiny.OPERATORS):
+        pmpl = tiny.search(
+            form=form, stages=(0, 1, 1), alpha_lr=1e-6, minimum_epochs=0, progressive=progressive
+        )
+        with torch.no_grad():
+            for alpha in pmpl.supernet.alphas().values():
+                alpha[k] += 2.0
+        records = tiny.finish(pmpl)
+        frozen = [entry for record in records for entry in record["froze"]]
+        assert len(frozen) == len(pmpl.supernet.slots)
+        assert {tuple(entry["operators"]) for entry in frozen} == {(operator.label,)}
+        assert {entry["alpha_step"] for entry in frozen} == {2 if progressive else 3}
+        assert all(ranked(entry["p"])[0] == k for entry in frozen)
+        assert set(map(tuple, records[-1]["frozen"].values())) == {(k,)}
+        choices = pmpl.choices()
+        assert [choice.slot for choice in choices] == list(pmpl.supernet.slots)
+        assert {choice.operators for choice in choices} == {(operator,)}
+        taken = Input((16, 16), 1, (0.5,), (0.25,))
+        arguments = {"classes": 3, "channels": 1, "stem": "small", "width": 0.125}
+        backbone = Backbone("resnet18", tuple(arguments.items()))
+        described = Architecture(backbone, "tiny", choices, taken, ("a", "b", "c"))
+        adapted = pmpl.network()
+        network = realise(described).to(memory_format=torch.channels_last)
+        network.load_state_dict(adapted.state_dict(), strict=True)
+        x, _ = batch(tiny)
+        assert torch.equal(network.eval()(x), adapted(x))
+
+
+def test_different_slots_freeze_different_winners(tiny):
+    pmpl = tiny.search(stages=(0, 1, 0), alpha_lr=1e-6, minimum_epochs=0)
+    wanted = {slot: (i * 3 + 1) % 4 for i, slot in enumerate(pmpl.supernet.slots)}
+    with torch.no_grad():
+        for slot, alpha in pmpl.supernet.alphas().items():
+            alpha[wanted[slot]] += 2.0
+    tiny.finish(pmpl)
+    found = {choice.slot: choice.operators for choice in pmpl.choices()}
+    assert found == {slot: (tiny.OPERATORS[k],) for slot, k in wanted.items()}
+
+
+def test_nothing_freezes_before_its_time(tiny):
+    """Minimum epochs, patience and the threshold each hold a slot back."""
+    for held_back in ({"minimum_epochs": 2}, {"patience": 5}, {"threshold": 0.9}):
+        pmpl = tiny.search(stages=(1, 3, 0), **{"alpha_lr": 1e-6, "patience": 1, **held_back})
+        with torch.no_grad():
+            for alpha in pmpl.supernet.alphas().values():
+                alpha[1] += 2.0  # gap .6
+        records = tiny.finish(pmpl)
+        first = next(record["epoch"] for record in records if record["froze"])
+        # 3 alpha steps an epoch, the search begins in the second epoch
+        assert first == {"minimum_epochs": 4, "patience": 3, "threshold": 4}[next(iter(held_back))]
+
+
+def test_without_progress_nothing_freezes_before_the_deadline(tiny):
+    pmpl = tiny.search(stages=(0, 3, 1), progressive=False, minimum_epochs=0, patience=1)
+    records = tiny.finish(pmpl)
+    assert [len(record["froze"]) for record in records] == [0, 0, 8, 0]
+    assert [len(record["frozen"]) for record in records] == [0, 0, 8, 8]
+
+
+def test_the_deadline_may_keep_a_pair(tiny):
+    pmpl = tiny.search(stages=(0, 1, 1), progressive=False, deadline="pair")
+    records = tiny.finish(pmpl)
+    for choice in pmpl.choices():
+        top = sorted(ranked(records[0]["average"][choice.slot])[:2])
+        assert choice.operators == tuple(tiny.OPERATORS[k] for k in top)
+    pmpl.network()(batch(tiny)[0])
+
+
+def test_a_frozen_slot_runs_one_operator_and_its_alpha_rests(tiny, monkeypatch):
+    pmpl = tiny.search(stages=(1, 3, 1), patience=1, threshold=0.9)  # nothing settles by itself
+    pmpl.advance()
+    slots = list(pmpl.supernet.slots)
+    pmpl.supernet.keep({slots[0]: (2,), slots[1]: (0,)})
+    calls, pyramids = {}, []
+    real = mixture_module.max_pyramid
+    monkeypatch.setattr(
+        mixture_module, "max_pyramid", lambda x, k: pyramids.append(k) or real(x, k)
+    )
+    for slot, mixture in pmpl.supernet.mixtures.items():
+        for k, operator in enumerate(mixture.operators):
+            operator.register_forward_hook(
+                lambda *_, key=(slot, k): calls.__setitem__(key, calls.get(key, 0) + 1)
+            )
+    before = copied(pmpl.supernet.alphas())
+    pmpl.advance()
+    forwards = 3 + 3  # weight steps and alpha steps of an epoch
+    assert {k: n for (slot, k), n in calls.items() if slot == slots[0]} == {2: forwards}
+    assert not any(slot == slots[1] for slot, _ in calls), "identity is no branch"
+    for slot in slots[2:]:  # the open slots run all, max-pools as a pyramid
+        assert {k: n for (s, k), n in calls.items() if s == slot} == {2: forwards, 3: forwards}
+    assert len(pyramids) == forwards * len(slots[2:])
+    after = copied(pmpl.supernet.alphas())
+    assert [torch.equal(after[slot], before[slot]) for slot in slots[:3]] == [True, True, False]
+    pmpl.supernet.keep(dict.fromkeys(slots, (1,)))
+    pyramids.clear()
+    calls.clear()
+    record = pmpl.advance()
+    assert pyramids == []
+    assert set(calls) == {(slot, 1) for slot in slots}
+    assert record["alpha_loss"] is None
+    assert record["alpha_steps"] == 3
+
+
+def test_the_log_of_a_freeze(tiny):
+    pmpl = tiny.search()
+    records = tiny.finish(pmpl)
+    entries = [(record, entry) for record in records for entry in record["froze"]]
+    assert sorted(entry["slot"] for _, entry in entries) == sorted(pmpl.supernet.slots)
+    for record, entry in entries:
+        assert entry["epoch"] == record["epoch"]
+        assert 0 < entry["alpha_step"] <= record["alpha_steps"]
+        assert sum(entry["p"]) == pytest.approx(1, abs=1e-5)
+        assert min(entry["loss_before"], entry["loss_after"]) > 0
+    json.dumps(records, allow_nan=False)
+
+
+# ---- null controls
+
+
+def test_signs_flip_the_gradients_and_keep_their_size(tiny):
+    pmpl = tiny.search(null="signs")
+    pmpl.supernet.train()
+    pmpl._signs = torch.Generator().manual_seed(0)
+    images, labels = batch(tiny)
+    flips = []
+    for _ in range(40):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            _, gradients = pmpl.alphas.gradients(images, labels)
+        turned = pmpl._null(gradients)
+        assert list(turned) == list(gradients)
+        for slot, gradient in gradients.items():
+            assert torch.equal(turned[slot], gradient) or torch.equal(turned[slot], -gradient)
+            flips.append(float(torch.equal(turned[slot], -gradient)))
+    assert 0.4 < sum(flips) / len(flips) < 0.6
+    by_slot = torch.tensor(flips).view(40, -1)
+    assert 0 < by_slot[0].mean() < 1, "every slot has a sign of its own"
+
+
+def test_no_null_changes_no_gradient(tiny):
+    pmpl = tiny.search()
+    gradients = {"slot": torch.ones(3)}
+    assert pmpl._null(gradients)["slot"] is gradients["slot"]
+
+
+def test_permuted_labels_leave_everything_else(tiny):
+    pmpl, plain = tiny.search(null="labels"), tiny.search()
+    told, given = pmpl.alternation.alpha, pmpl.splits.alpha
+    assert torch.equal(told.pixels, given.pixels)
+    assert not torch.equal(told.labels, given.labels)
+    assert torch.equal(told.labels.sort().values, given.labels.sort().values)
+    assert torch.equal(plain.alternation.alpha.labels, given.labels)
+    assert torch.equal(tiny.search(null="labels").alternation.alpha.labels, told.labels)
+
+
+def test_unknown_words_are_the_users_mistake():
+    with pytest.raises(UserError, match=r"pmpl\.null 'sign'; did you mean 'signs'"):
+        PMPLSettings(null="sign")
+    with pytest.raises(UserError, match=r"pmpl\.deadline 'both'.*argmax, pair"):
+        PMPLSettings(deadline="both")
+
+
+def test_stages_follow_each_other():
+    stages = Stages(1, 2, 1)
+    assert [stages.of(epoch) for epoch in range(4)] == ["warmup", "search", "search", "adapt"]
+    assert stages.epochs == 4
+
+
+# ---- stopped and resumed, another process
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"threshold": 0.15}, {"null": "signs", "deadline": "pair"}, {"form": "paper"}],
+    ids=["residual", "signs", "paper"],
+)
+def test_stopped_at_any_epoch_equals_never_stopped(tiny, tmp_path, settings):
+    never = tiny.search(**settings)
+    states = [copy.deepcopy(never.state_dict())]
+    records = []
+    while not never.finished:
+        record = never.advance()
+        records.append({k: v for k, v in record.items() if "seconds" not in k})
+        torch.save(never.state_dict(), tmp_path / "state.pt")
+        states.append(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert 0 < len(records[2]["frozen"]) < 8 or "form" in settings, "dull: freeze some early"
+    for epoch, state in enumerate(states):
+        resumed = tiny.search(**settings)
+        resumed.load_state_dict(state)
+        assert tiny.finish(resumed) == records[epoch:], f"stopped after epoch {epoch}"
+        assert same(resumed.supernet.state_dict(), never.supernet.state_dict())
+        assert resumed.watches == never.watches
+        assert resumed.choices() == never.choices()
+        assert same(resumed.network().state_dict(), never.network().state_dict())
+
+
+def test_another_seed_is_another_search(tiny):
+    first, second = (tiny.finish(tiny.search(seed=seed, stages=(0, 1, 0))) for seed in (0, 1))
+    assert first != second
+
+
+def test_the_same_seed_in_another_process_finds_the_same(tiny):
+    here = tiny.outcome(tiny.search())
+    other = str(1 + int(os.environ.get("PYTHONHASHSEED", "0").replace("random", "0")))
+    environment = {**os.environ, "PYTHONHASHSEED": other, "PYTHONPATH": str(TOP)}
+    command = [sys.executable, str(TINY)]
+    told = subprocess.run(
+        command, cwd=TOP, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    assert json.loads(told) == json.loads(json.dumps(here))
+
+
+def test_a_search_leaves_the_callers_random_numbers(tiny):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    pmpl = tiny.search(stages=(0, 1, 0))
+    torch.manual_seed(3)
+    tiny.finish(pmpl)
+    pmpl.score(pmpl.network())
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_mobilenetv2_is_searched_too(tiny):
+    pmpl = tiny.search("mobilenetv2", form="paper", stages=(0, 1, 1))
+    tiny.finish(pmpl)
+    assert len(pmpl.choices()) == 16
+    assert 0 <= pmpl.score(pmpl.network()) <= 1
+
+
+def test_a_search_learns(tiny):
+    pmpl = tiny.search(stages=(1, 8, 2))
+    records = tiny.finish(pmpl)
+    assert records[-1]["loss"] < 0.6 * records[0]["loss"]
+    assert pmpl.score(pmpl.network()) > 0.5
+
+
+# ---- law 7
+
+
+def reachable_tensors(root):
+    """All tensors that any chain of references leads to, closures and generators included.
+
+    Modules of code, classes and functions' globals are the program, not the object, and end a
+    chain; a function's own cells and defaults do not.
+    """
+    seen, todo, tensors = set(), [root], []
+    while todo:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, torch.Tensor):
+            tensors.append(item)
+            todo += [item.grad] if item.grad is not None else []
+            continue
+        if isinstance(item, types.ModuleType | type | str | bytes | int | float):
+            continue
+        if isinstance(item, types.FunctionType):
+            todo += [*(item.__closure__ or ()), *(item.__defaults__ or ()), item.__dict__]
+            continue
+        todo += gc.get_referents(item)
+    return tensors
+
+
+def storages(tensors):
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel()}
+
+
+def test_nothing_leads_from_a_search_to_the_test_split(tiny):
+    """With one storage for all splits, as a careless loader would cut them, it must be seen."""
+    test = tiny.images(20, 4)
+    data = tiny.splits()
+    whole = Dataset(
+        *("tiny", "", ("a", "b", "c"), 1, (16, 16), (0.5,), (0.25,), False, data, test, "", "")
+    )
+    pmpl = tiny.search(data=whole.search, stages=(0, 1, 1))
+    tiny.finish(pmpl)
+    pmpl.score(pmpl.network())
+    forbidden = storages([test.pixels, test.labels, test.sources])
+    for root in (whole.search, pmpl):
+        found = reachable_tensors(root)
+        assert storages([data.weights.pixels]) <= storages(found), "the walk sees nothing"
+        assert not storages(found) & forbidden
+    held = {id(thing) for thing in (test, whole)}
+    assert not held & {id(thing) for thing in vars(pmpl).values()}
+
+
+def test_the_walk_of_law_7_can_see(tiny):
+    test = tiny.images(20, 4)
+    forbidden = storages([test.pixels])
+    pmpl = tiny.search()
+    for hidden in (lambda: test, iter([test.pixels[3:]]), {"deep": [(test,)]}):
+        pmpl.alternation.hidden = hidden
+        assert storages(reachable_tensors(pmpl)) & forbidden
+    pmpl.alternation.hidden = None
+    assert not storages(reachable_tensors(pmpl)) & forbidden
