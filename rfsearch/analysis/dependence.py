@@ -69,7 +69,8 @@ class Reach:
 
     def view(self, change: Callable[[Indices], Indices]) -> Reach:
         """The same change of view on both arrays."""
-        return replace(self, intervals=Intervals(change(self.lo), change(self.hi)))
+        lo, hi = np.broadcast_arrays(change(self.lo), change(self.hi))
+        return replace(self, intervals=Intervals(lo, hi))
 
     def read(self, dim: int, taps: Taps, jump: Jump) -> Reach:
         """See ``Intervals.read``, along dimension ``dim``."""

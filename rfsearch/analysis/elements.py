@@ -104,6 +104,15 @@ def concatenated(call: Call) -> Value:
     return views.concatenate(call.values, call["dim"])
 
 
+def stacked(call: Call) -> Value:
+    """Parts side by side along a new dimension."""
+    dim = call["dim"] % len(call.shape)
+    parts = [
+        views.reshape(value, (*value.shape[:dim], 1, *value.shape[dim:])) for value in call.values
+    ]
+    return views.concatenate(parts, dim)
+
+
 def sliced(call: Call) -> Value:
     """start:end:step along one dimension; torch's end may lie far beyond."""
     start, end = call["start"] or 0, call["end"]

@@ -121,6 +121,7 @@ RULES: dict[object, Rule] = {
     aten.transpose.int: Rule(elements.transposed_dims, None, IMAGE),
     aten.expand.default: Rule(elements.expanded, None, IMAGE),
     aten.cat.default: Rule(elements.concatenated, "join"),
+    aten.stack.default: Rule(elements.stacked, "join"),
     aten.slice.Tensor: Rule(elements.sliced, None, IMAGE),
     aten.select.int: Rule(elements.selected, None, IMAGE),
     aten.split.Tensor: Rule(elements.parted, None, IMAGE),

@@ -1,4 +1,4 @@
-"""The walk against the probe, element by element."""
+"""The walk against the probe: every index of every tensor, channel by channel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def disagreements(
     program = capture(copy.deepcopy(module).double(), image_size, channels)
     found = []
     for node, value in trace(program):
-        if value.is_data:
+        shape = tuple(node.meta["val"].shape)
+        if value.shape != shape:
+            found.append(f"{node.name}: shape {value.shape} to the walk, {shape} in the graph")
+        elif value.is_data:
             found += _compare(node, value, truth[node.name], kind)
         elif any((axis.sizes > 0).any() for axis in truth[node.name]):
             found.append(f"{node.name}: constant to the walk, NaN in the probe")
@@ -35,23 +38,35 @@ def disagreements(
 def _compare(
     node: fx.Node, value: Value, truth: tuple[Intervals, Intervals], kind: str
 ) -> list[str]:
+    walked = [axis.reaches[kind].intervals for axis in value.axes]
+    nothing = (walked[0].sizes == 0) | (walked[1].sizes == 0)  # no rows, so no columns either
     found = []
-    for name, axis, true in zip(("rows", "columns"), value.axes, truth, strict=True):
-        lo, hi = _full(axis.reaches[kind].intervals, value.shape)
-        wrong = (lo != true.lo) | (hi != true.hi)
+    for i, name in enumerate(("rows", "columns")):
+        across = _across(value, i)
+        lo = np.where(nothing, EMPTY_LO, walked[i].lo)
+        hi = np.where(nothing, EMPTY_HI, walked[i].hi)
+        lo, hi = _hull(np.broadcast_to(lo, value.shape), np.broadcast_to(hi, value.shape), across)
+        true_lo, true_hi = _hull(truth[i].lo, truth[i].hi, across)
+        wrong = (lo != true_lo) | (hi != true_hi)
         if wrong.any():
-            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            at = tuple(int(k) for k in np.argwhere(wrong)[0])
             found.append(
                 f"{node.name} ({module_name(node)}), {name}, element {at}: walk "
-                f"{lo[at]}..{hi[at]}, probe {true.lo[at]}..{true.hi[at]}; "
+                f"{lo[at]}..{hi[at]}, probe {true_lo[at]}..{true_hi[at]}; "
                 f"{int(wrong.sum())} of {wrong.size} elements differ"
             )
     return found
 
 
-def _full(intervals: Intervals, shape: tuple[int, ...]) -> tuple[Indices, Indices]:
-    """lo and hi at full shape, with one mark for every interval that holds nothing."""
-    empty = intervals.lo > intervals.hi
-    lo = np.where(empty, EMPTY_LO, intervals.lo)
-    hi = np.where(empty, EMPTY_HI, intervals.hi)
-    return np.broadcast_to(lo, shape), np.broadcast_to(hi, shape)
+def _across(value: Value, i: int) -> tuple[int, ...]:
+    """The dimensions that run over the other image axis: rows are told for all columns at once.
+
+    The two axes are followed apart, so a corner that sees nothing is known by its row and column
+    alone, and a dimension into which both were flattened is told as a whole.
+    """
+    own, other = value.axes[i].jumps, value.axes[1 - i].jumps
+    return tuple(d for d in range(len(own)) if other[d] != 0 and own[d] in (0, None))
+
+
+def _hull(lo: Indices, hi: Indices, dims: tuple[int, ...]) -> tuple[Indices, Indices]:
+    return lo.min(dims, keepdims=True), hi.max(dims, keepdims=True)

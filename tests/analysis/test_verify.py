@@ -1,0 +1,121 @@
+"""The walk equals the probe at every index, and a broken rule is found out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torchvision import models
+
+from rfsearch import field
+from rfsearch.analysis import windows
+from rfsearch.analysis.capture import capture
+from rfsearch.analysis.follow import trace
+from rfsearch.analysis.verify import disagreements
+from tests.analysis.networks import CHANNELS, Lines, SqueezeExcite, branched, stacks
+
+PUBLISHED = {
+    "mobilenet_v2 64×64": (lambda: models.mobilenet_v2(width_mult=0.25), (64, 64)),
+    "mobilenet_v2 96×64": (lambda: models.mobilenet_v2(width_mult=0.25), (96, 64)),
+    "mobilenet_v2 37×45": (lambda: models.mobilenet_v2(width_mult=0.25), (37, 45)),
+    "resnet18 48×40": (models.resnet18, (48, 40)),
+    "mobilenet_v3_small 37×33": (models.mobilenet_v3_small, (37, 33)),
+    "shufflenet_v2 33×40": (models.shufflenet_v2_x0_5, (33, 40)),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks(name):
+    build, size = PUBLISHED[name]
+    assert disagreements(build(), size) == []
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_pools_in_every_block_of_mobilenet(kernel):
+    net = models.mobilenet_v2(width_mult=0.25)
+    for i in range(2, 18):
+        net.features[i].conv[1].append(nn.MaxPool2d(kernel, 1, kernel // 2))
+    assert disagreements(net.features, (40, 33)) == []
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.one_of(stacks(), branched()), st.tuples(st.integers(5, 14), st.integers(5, 14)))
+def test_random_networks(net, size):
+    try:
+        net.eval()(torch.zeros(1, 3, *size))
+    except RuntimeError:  # drawn too small for its windows
+        assume(False)
+    assert disagreements(net, size) == []
+
+
+class Constant(nn.Module):
+    """A gate with the network cut out of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.linspace(0.5, 1, CHANNELS)[:, None, None]
+
+
+def ends(net: nn.Module, kind: str) -> list[tuple[list[int], list[int]]]:
+    """First and last pixel of the 8 output rows, and of the 8 output columns."""
+    *_, (_, value) = trace(capture(net, (16, 16)))
+    found = []
+    for dim, axis in zip((2, 3), value.axes, strict=True):
+        others = tuple({0, 1, 2, 3} - {dim})
+        lo, hi = axis.reaches[kind].lo, axis.reaches[kind].hi
+        full = np.broadcast_to(lo, value.shape), np.broadcast_to(hi, value.shape)
+        found.append((full[0].min(others).tolist(), full[1].max(others).tolist()))
+    return found
+
+
+@pytest.mark.parametrize("gate", [SqueezeExcite, Lines])
+def test_without_gates_equals_gates_replaced_by_constants(gate):
+    first, second = nn.Conv2d(3, CHANNELS, 3, 2, 1), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+    gated = nn.Sequential(first, gate(), second, gate())
+    cut_out = nn.Sequential(first, Constant(), second, Constant())
+    assert disagreements(cut_out, (16, 16)) == []
+    assert ends(gated, "seen_no_gates") == ends(cut_out, "seen")
+    assert ends(gated, "seen") == [([0] * 8, [15] * 8)] * 2
+
+
+def without(**forgotten: int) -> Callable[..., field.Taps]:
+    """A rule that takes some settings of a window for granted."""
+    names = ("n", "m", "kernel", "stride", "padding", "dilation")
+    right = field.window_taps
+    return lambda *given: right(**{**dict(zip(names, given, strict=True)), **forgotten})
+
+
+BREAKS = {
+    "dilation": (without(dilation=1), nn.Conv2d(3, 3, 3, dilation=2)),
+    "padding": (without(padding=0), nn.MaxPool2d(3, 1, 1)),
+    "stride": (without(stride=1), nn.AvgPool2d(2)),
+    "kernel": (without(kernel=1), nn.Conv2d(3, 3, (1, 3))),
+    "ceil_mode": (without(m=4), nn.AvgPool2d(2, ceil_mode=True)),  # 9 rows, 2 at a time
+}
+
+
+@pytest.mark.parametrize("rule", BREAKS)
+def test_a_broken_rule_is_found(rule, monkeypatch):
+    broken, layer = BREAKS[rule]
+    assert disagreements(layer, (9, 9)) == []
+    monkeypatch.setattr(field, "window_taps", broken)
+    assert disagreements(layer, (9, 9)) != []
+
+
+def test_groups_left_out_of_a_join_are_found(monkeypatch):
+    class Split(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+            self.grouped = nn.Conv2d(6, 6, 1, groups=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.grouped(torch.cat([x, self.conv(x)], 1))
+
+    assert disagreements(Split(), (5, 6)) == []
+    monkeypatch.setattr(windows, "mix_groups", lambda v, dim, groups, n: v.mix(dim, n))  # noqa: ARG005
+    assert disagreements(Split(), (5, 6)) != []

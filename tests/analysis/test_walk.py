@@ -1,0 +1,239 @@
+"""The walk's rows: published fields, costs against torch's counter, paths by enumeration."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from functools import reduce
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models
+
+from rfsearch.analysis import COLUMNS, walk, write_layers
+from rfsearch.errors import UserError
+from rfsearch.field import IDENTITY, Field, window
+
+
+def on_paper(build, **arguments):
+    """A network without weights: the walk needs shapes alone."""
+    with torch.device("meta"):
+        return build(**arguments)
+
+
+DILATED = {"replace_stride_with_dilation": [False, True, True]}
+GOLDENS = [  # network, arguments, layer, size, jump, start
+    (models.alexnet, {}, "features.10", 163, 16, None),
+    (models.alexnet, {}, "features.12", 195, 32, None),
+    (models.vgg16, {}, "features.28", 196, 16, None),
+    (models.vgg16, {}, "features.30", 212, 32, None),
+    (models.resnet18, {}, "layer4.1.conv2", 435, 32, -217),
+    (models.resnet50, {}, "layer4.2.conv3", 427, 32, -213),
+    (models.resnet50, DILATED, "layer4.2.conv3", 427, 8, -213),
+    (models.mobilenet_v2, {}, "features.18.0", 491, 32, -245),
+    (models.convnext_tiny, {}, "features.7.2.block.0", 1688, 32, None),
+    (models.densenet121, {}, "features.denseblock4.denselayer16.conv2", 2071, 32, None),
+]
+
+
+@pytest.mark.parametrize(("build", "arguments", "layer", "size", "jump", "start"), GOLDENS)
+def test_published_fields(build, arguments, layer, size, jump, start):
+    found = walk(on_paper(build, **arguments), (224, 192))
+    row = found.of(layer)
+    assert row.field_h == row.field_w == row.field_no_gates_h == row.field_no_gates_w == size
+    assert (row.jump_h, row.jump_w) == (jump, jump)
+    assert row.field_clipped_h <= 224
+    assert row.field_clipped_w <= 192
+    assert start is None or row.start_h == row.start_w == start
+    assert sum(layer.params for layer in found.layers) == found.totals.params
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size", "million"), [(3, 1035, 17), (5, 1579, 47), (7, 2123, 93)]
+)
+def test_pools_in_every_block_of_mobilenet(kernel, size, million):
+    net = on_paper(models.mobilenet_v2)
+    plain = walk(net, (224, 224))
+    for i in range(2, 18):
+        net.features[i].conv[1].append(nn.MaxPool2d(kernel, 1, kernel // 2))
+    found = walk(net, (224, 224))
+    assert found.of("features.18.0").field_h == size
+    added = found.totals.window_ops - plain.totals.window_ops
+    assert added // 10**6 == million
+    assert added == sum(found.of(f"features.{i}.conv.1.3").window_ops for i in range(2, 18))
+    assert found.totals.macs == plain.totals.macs
+    row = found.of("features.17.conv.1.3")
+    assert (row.kind, row.kernel_h, row.out_channels, row.height) == ("pool", kernel, 960, 7)
+
+
+def test_numbers_of_mobilenet():
+    found = walk(on_paper(models.mobilenet_v2), (224, 224))
+    assert found.totals.params == 3_504_872
+    assert found.totals.macs == 300_774_272
+    stem, last = found.layers[0], found.layers[-1]
+    assert (stem.name, stem.call, stem.kind, stem.kernel_h, stem.stride_w) == (
+        "features.0.0", 0, "conv", 3, 2)  # fmt: skip
+    assert (stem.in_channels, stem.out_channels, stem.height) == (3, 32, 112)
+    assert stem.source.startswith("torchvision/models/mobilenetv2.py:")
+    assert stem.padding_share == pytest.approx(1 - (335 / 336) ** 2)
+    assert (last.name, last.kind, last.in_channels, last.out_channels) == (
+        "classifier.1", "linear", 1280, 1000)  # fmt: skip
+
+
+@pytest.mark.parametrize("build", [models.mobilenet_v2, models.resnet18, models.googlenet,
+                                   models.mobilenet_v3_small, models.convnext_tiny])  # fmt: skip
+def test_macs_equal_torchs_counter(build):
+    net = on_paper(build, **({"init_weights": False} if build is models.googlenet else {})).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.zeros(1, 3, 96, 128, device="meta"))
+    assert walk(net, (96, 128)).totals.macs == counter.get_total_flops() / 2
+
+
+windows = st.tuples(st.integers(1, 4), st.integers(0, 2), st.integers(1, 3))
+branches_of_windows = st.lists(st.lists(windows, min_size=1, max_size=2), min_size=2, max_size=3)
+blocks_of_branches = st.tuples(branches_of_windows, st.integers(1, 3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(blocks_of_branches, min_size=1, max_size=2))
+def test_largest_and_smallest_field_are_those_of_all_paths(blocks):
+    """Every path on its own, as a closed form; the first window of a branch has the stride."""
+    body, paths = [], [IDENTITY]
+    for branches, stride in blocks:
+        stacks, forms = [], []
+        for branch in branches:
+            steps = [(k, stride if i == 0 else 1, p, d) for i, (k, p, d) in enumerate(branch)]
+            stacks.append(nn.Sequential(*(nn.Conv2d(3, 3, k, s, p, d) for k, s, p, d in steps)))
+            forms.append(reduce(Field.then, (window(*step) for step in steps)))
+        body.append(Sum(stacks))
+        paths = [path.then(form) for path, form in itertools.product(paths, forms)]
+    row = walk(nn.Sequential(*body), (64, 64)).layers[-1]
+    whole = reduce(Field.join, paths)
+    assert (row.kind, row.field_h, row.jump_h, row.start_h) == (
+        "join", whole.size, whole.jump, whole.start)  # fmt: skip
+    assert row.field_min_w == min(path.size for path in paths)
+
+
+class Sum(nn.Module):
+    def __init__(self, stacks: list[nn.Module]) -> None:
+        super().__init__()
+        self.stacks = nn.ModuleList(stacks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [stack(x) for stack in self.stacks]
+        size = min(m.shape[2] for m in maps)
+        return reduce(torch.add, [m[:, :, :size, :size] for m in maps])
+
+
+class Odd(nn.Module):
+    """A module called twice, functional calls, a parameter of its own, a gate, weights unused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, (1, 7), padding=(0, 3))
+        self.act = nn.ReLU(inplace=True)
+        self.scale = nn.Parameter(torch.ones(3))
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act(self.conv(x))
+        y = self.act(self.conv(y) * self.scale.exp().view(1, -1, 1, 1))
+        return y * torch.sigmoid(y.mean((2, 3), keepdim=True)) + x
+
+
+def test_rows_follow_calls():
+    net = Odd().train()
+    found = walk(net, (20, 30))
+    assert net.training
+    rows = [(row.name, row.call, row.kind, row.params) for row in found.layers]
+    assert rows == [
+        ("conv", 0, "conv", 66), ("act", 0, "activation", 0),
+        ("conv", 1, "conv", 0), ("", 0, "other", 3), ("act", 1, "activation", 0),
+        ("", 1, "pool", 0), ("", 2, "activation", 0), ("", 3, "join", 0), ("", 4, "join", 0),
+    ]  # fmt: skip
+    assert found.totals.params == 66 + 3 + 6
+    second, gate, end = found.of("conv", 1), found.of("", 3), found.of("", 4)
+    assert (second.field_h, second.field_w, second.field_min_w) == (1, 13, 13)
+    assert (gate.field_clipped_h, gate.field_clipped_w) == (20, 30)
+    assert (gate.field_no_gates_h, gate.field_no_gates_w) == (1, 13)
+    assert (end.field_no_gates_w, end.field_min_w) == (13, 1)
+    assert found.of("", 1).window_ops == 3 * 20 * 30
+
+
+def test_asymmetric_kernels():
+    net = nn.Sequential(nn.Conv2d(3, 3, (1, 7)), nn.Conv2d(3, 3, (3, 1)))
+    row = walk(net, (32, 32)).of("1")
+    assert (row.field_h, row.field_w) == (3, 7)
+
+
+def test_unproductive_layers():
+    """The input sees all rows already (9 of 8), or only the centre tap meets data."""
+    net = nn.Sequential(*(nn.Conv2d(3, 3, (3, 1), padding=(1, 0)) for _ in range(5)))
+    found = walk(net, (8, 40))
+    assert [row.unproductive_h for row in found.layers] == [False] * 4 + [True]
+    assert [row.unproductive_w for row in found.layers] == [False] * 5
+    skips = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 3, 3, padding=1))
+    assert walk(skips, (99, 99)).of("1").unproductive_w
+
+
+def test_csv(tmp_path):
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2))
+    found = walk(net, (6, 8), channels=1)
+    write_layers(found.layers, tmp_path / "layers.csv")
+    with (tmp_path / "layers.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert ",".join(header) == (
+        "name,call,kind,kernel_h,kernel_w,stride_h,stride_w,in_channels,out_channels,height,width,"
+        "field_h,field_w,field_no_gates_h,field_no_gates_w,field_min_h,field_min_w,"
+        "field_clipped_h,field_clipped_w,jump_h,jump_w,start_h,start_w,padding_share,"
+        "effective_50_h,effective_50_w,effective_90_h,effective_90_w,params,macs,window_ops,"
+        "unproductive_h,unproductive_w,source"
+    )
+    assert tuple(header) == COLUMNS
+    row = dict(zip(header, rows[1], strict=True))
+    assert (row["name"], row["kind"], row["field_h"], row["jump_w"]) == ("1", "pool", "4", "2")
+    assert (row["start_h"], row["effective_50_h"], row["window_ops"]) == ("-1", "", "96")
+
+
+class Unknown(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.rfft2(x).abs()
+
+
+def test_an_operator_without_a_rule_is_named():
+    with pytest.raises(UserError) as caught:
+        walk(nn.Sequential(nn.Conv2d(3, 3, 1), Unknown()), (8, 8))
+    message = str(caught.value)
+    assert "no rule for operator aten.fft_rfft2.default, called by 1 at test_walk.py:" in message
+    assert "Known: aten.conv1d.default, aten.conv2d.default," in message
+
+
+class Dynamic(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, x.mean((0, 2, 3)).view(1, 3, 1, 1))
+
+
+def test_weights_computed_from_the_image_are_refused():
+    with pytest.raises(UserError, match="with weight computed from the image"):
+        walk(Dynamic(), (8, 8))
+
+
+def test_an_image_too_small_is_told():
+    with pytest.raises(UserError, match="cannot capture AlexNet at 16×16 pixels"):
+        walk(on_paper(models.alexnet), (16, 16))
+
+
+def test_constants_need_no_rule():
+    class Positions(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.linspace(0, 1, x.shape[3]).cumsum(0).flip(0)
+
+    found = walk(nn.Sequential(nn.Conv2d(3, 3, 3), Positions()), (8, 8))
+    assert [row.name for row in found.layers] == ["0"]
+    assert np.sum([row.params for row in found.layers]) == 84
