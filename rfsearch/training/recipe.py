@@ -59,6 +59,7 @@ class Recipe:
             optimizer,
             max_lr=self.lr,
             total_steps=steps,
-            pct_start=self.warmup,
+            # A rise of exactly one step would be divided by its zero length.
+            pct_start=self.warmup if self.warmup * steps > 1 else 0.0,
             cycle_momentum=False,
         )
