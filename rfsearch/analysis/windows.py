@@ -14,6 +14,7 @@ from rfsearch import field
 from rfsearch.analysis import views
 from rfsearch.analysis.call import Call, Window
 from rfsearch.analysis.dependence import Value
+from rfsearch.errors import UserError
 from rfsearch.field import Taps
 
 
@@ -103,10 +104,9 @@ def transposed_macs(call: Call) -> int:
 
 def pool_windows(call: Call) -> list[Window]:
     """One per spatial dimension; ceil_mode shows in the output's length alone."""
-    kernels = call["kernel_size"]
-    num = max(len(kernels), 2 if "2d" in call.name else 1)
-    first = len(call.shape) - num
-    kernels = each(kernels, num)
+    first = 2  # after batch and channels
+    num = len(call.shape) - first
+    kernels = each(call["kernel_size"], num)
     strides = each(call["stride"], num) if call["stride"] else kernels
     paddings = each(call["padding"], num)
     dilations = each(call.arguments.get("dilation", 1), num)
@@ -191,6 +191,9 @@ def resample_windows(taps: Callable[[int, int], Taps]) -> Callable[[Call], list[
     def windows(call: Call) -> list[Window]:
         dims = range(2, len(call.shape))
         lengths = [(dim, call.input.shape[dim], call.shape[dim]) for dim in dims]
+        for scale, (_, n, m) in zip(call["scale_factors"] or [], lengths, strict=False):
+            if n * scale != m:  # torch then steps by 1/scale and not by n/m
+                raise UserError(f"no rule for {call.name} from {n} to {m} pixels by {scale}")
         found = [(dim, n, m, taps(n, m)) for dim, n, m in lengths]
         return [Window(dim, t.at.shape[1], max(1, n // m), t) for dim, n, m, t in found]
 

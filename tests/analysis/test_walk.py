@@ -224,6 +224,12 @@ def test_weights_computed_from_the_image_are_refused():
         walk(Dynamic(), (8, 8))
 
 
+def test_resampling_by_a_ratio_that_does_not_fit_is_refused():
+    assert walk(nn.Upsample(scale_factor=1.5), (8, 8)).of("").height == 12
+    with pytest.raises(UserError, match=r"from 5 to 7 pixels by 1\.5"):
+        walk(nn.Upsample(scale_factor=1.5), (5, 8))
+
+
 def test_an_image_too_small_is_told():
     with pytest.raises(UserError, match="cannot capture AlexNet at 16×16 pixels"):
         walk(on_paper(models.alexnet), (16, 16))
