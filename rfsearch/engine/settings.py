@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, TypeVar
@@ -108,9 +109,15 @@ def _convert(key: Key, text: str) -> Scalar:
     try:
         if key.kind == "bool":
             return {"true": True, "false": False}[text.lower()]
-        return {"int": int, "float": float, "str": str}[key.kind](text)
+        return {"int": int, "float": _finite, "str": str}[key.kind](text)
     except (KeyError, ValueError):
         wanted = {"bool": "true or false", "int": "a whole number", "float": "a number"}
         raise UserError(
             f"--set {key.name}: {text!r} is not {wanted[key.kind]} (default {key.default})"
         ) from None
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
