@@ -54,11 +54,13 @@ def in_time(run: Run) -> Run:
 def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progress) -> Run:
     """The run on its device and its threads."""
     torch.set_num_threads(config.plan.threads or os.cpu_count() or 1)
-    if len(dataset.search.weights) < (batch := int(config.settings["recipe.batch_size"])):
-        raise UserError(
-            f"{config.data} leaves {len(dataset.search.weights)} images for weights, "
-            f"fewer than a batch of {batch}; use --set recipe.batch_size=N"
-        )
+    for key, split in (("recipe.batch_size", "weights"), ("pmpl.alpha_batch", "alpha")):
+        images, batch = len(getattr(dataset.search, split)), int(config.settings[key])
+        if images < batch:
+            raise UserError(
+                f"{config.data} leaves {images} images for {split}, "
+                f"fewer than a batch of {batch}; use --set {key}=N"
+            )
     return Run(config, folder, dataset, fabric(config.device), progress)
 
 
