@@ -109,15 +109,12 @@ def _convert(key: Key, text: str) -> Scalar:
     try:
         if key.kind == "bool":
             return {"true": True, "false": False}[text.lower()]
-        return {"int": int, "float": _finite, "str": str}[key.kind](text)
+        value = {"int": int, "float": float, "str": str}[key.kind](text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
+        return value
     except (KeyError, ValueError):
         wanted = {"bool": "true or false", "int": "a whole number", "float": "a number"}
         raise UserError(
             f"--set {key.name}: {text!r} is not {wanted[key.kind]} (default {key.default})"
         ) from None
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(text)
-    return number
