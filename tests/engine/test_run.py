@@ -1,0 +1,331 @@
+"""A whole run on made digits: stopped anywhere and resumed, it ends in the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rfsearch import spaces
+from rfsearch.engine import measure, run
+from rfsearch.engine.dry_run import estimate
+from rfsearch.engine.run import carry_out, load
+from rfsearch.errors import UserError
+from rfsearch.training.evaluation import predict
+from rfsearch.trials import History, load_study, read_json, read_trials
+
+WEIGHTS = ("adapted", "found-0", "plain-0")
+
+
+class Stopped(BaseException):
+    """As Ctrl-C, or the end of the world."""
+
+
+class Poison:
+    """Stands for the test split while nothing may read it."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"the test split was asked for {name!r}")
+
+
+def blind(opened):
+    """The run without a test split."""
+    return replace(opened, dataset=replace(opened.dataset, test=Poison()))
+
+
+def timeless(record):
+    return {key: value for key, value in record.items() if "seconds" not in key}
+
+
+def outcome(folder):
+    """Everything a run leaves that does not hang on time."""
+    trial = read_trials(load_study(folder.study))
+    lines = [timeless(line) for line in History(folder.history).read()]
+    weights = {n: (folder.checkpoint / f"{n}.safetensors").read_bytes() for n in WEIGHTS}
+    with folder.trials.open() as file:
+        rows = [timeless(row) for row in csv.DictReader(file)]
+    return {
+        "architecture": folder.architecture.read_bytes(),
+        "config": folder.config.read_bytes(),
+        "history": lines,
+        "rows": rows,
+        "trials": [(one.number, one.architecture, one.score, one.state) for one in trial],
+        **weights,
+    }
+
+
+@pytest.fixture(scope="module")
+def never_stopped(begin, tmp_path_factory):
+    """A run that was carried out in one go, without a test split to look at."""
+    opened = begin(tmp_path_factory.mktemp("runs") / "never")
+    carry_out(blind(opened))
+    return opened
+
+
+@pytest.fixture(scope="module")
+def expected(never_stopped):
+    return outcome(never_stopped.folder)
+
+
+def until_done(begin, out, progress_of, attempts=40):
+    """Begin, and resume after each stop, until the run is done; how often it was stopped."""
+    for attempt in range(attempts):
+        opened = begin(out, progress_of(attempt), resume=attempt > 0)
+        try:
+            carry_out(blind(opened))
+        except Stopped:
+            continue
+        return opened.folder, attempt
+    raise AssertionError("the run never ends")
+
+
+def test_what_a_run_leaves(never_stopped, expected):
+    plan = never_stopped.config.plan
+    history = expected["history"]
+    assert [line["phase"] for line in history] == ["search"] * 4 + ["found"] * 2 + ["plain"] * 2
+    assert [line["epoch"] for line in history] == [1, 2, 3, 4, 1, 2, 1, 2]
+    stages = [line["stage"] for line in history if line["phase"] == "search"]
+    assert stages == ["warmup", "search", "search", "adapt"]
+    assert plan.supernet_epochs == 4
+    architecture = json.loads(expected["architecture"])
+    assert len(architecture["choices"]) == 8
+    frozen = history[3]["frozen"]
+    space = spaces.load_space(never_stopped.config.space)
+    told = {slot: space.operators[k].to_json() for slot, (k,) in frozen.items()}
+    assert {c["slot"]: c["operators"][0] for c in architecture["choices"]} == told
+    assert len({json.dumps(operator) for operator in told.values()}) > 1, "a dull case"
+    assert expected["found-0"] != expected["plain-0"]
+    assert len(expected["trials"]) == 1
+
+
+def test_the_same_seed_again_is_the_same(begin, tmp_path, expected):
+    opened = begin(tmp_path / "again")
+    torch.manual_seed(99)
+    carry_out(opened)
+    assert outcome(opened.folder) == expected
+
+
+def test_another_seed_is_another_run_on_the_same_data(begin, tmp_path, never_stopped):
+    opened = begin(tmp_path / "other", seed=1)
+    assert opened.dataset.data_hash == never_stopped.dataset.data_hash
+    first, second = run.new_search(never_stopped), run.new_search(opened)
+    for one, other in zip(first.supernet.parameters(), second.supernet.parameters(), strict=True):
+        if one.ndim > 1:
+            assert not torch.equal(one, other)
+
+
+def test_stopped_after_every_epoch(begin, silent, tmp_path, expected):
+    class AfterAnEpoch(silent):
+        def epoch(self, *_):
+            raise Stopped
+
+    folder, stops = until_done(begin, tmp_path / "run", lambda _: AfterAnEpoch())
+    assert stops == 8
+    assert outcome(folder) == expected
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_stopped_in_the_middle_of_epochs(begin, silent, tmp_path, expected, seed):
+    rng = random.Random(seed)
+
+    class AfterSteps(silent):
+        def __init__(self):
+            self.left = rng.randint(1, 14)
+
+        def step(self, *_):
+            self.left -= 1
+            if not self.left:
+                raise Stopped
+
+    folder, stops = until_done(begin, tmp_path / "run", lambda _: AfterSteps())
+    assert stops >= 3
+    assert outcome(folder) == expected
+
+
+POINTS = [
+    *("History.append", "checkpoint.save"),
+    # the search is over
+    *("checkpoint.save_weights", "open_study", "record", "write_trials_csv", "write_json"),
+    # found, plain
+    *("History.append", "checkpoint.save_weights", "History.append", "checkpoint.save_weights"),
+]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_stopped_at_every_write(begin, tmp_path, expected, monkeypatch, when):
+    """Each attempt ends just before, or just after, one of the things a run puts on disk."""
+    out, stops = tmp_path / "run", 0
+    for name in [*POINTS, None]:
+        with monkeypatch.context() as patch:
+            if name:
+                patch.setattr(f"rfsearch.engine.run.{name}", stopping(name, when))
+            opened = begin(out, resume=out.exists())
+            try:
+                carry_out(blind(opened))
+            except Stopped:
+                stops += 1
+    assert stops == len(POINTS)
+    assert outcome(opened.folder) == expected
+
+
+def stopping(name, when):
+    """The function called so in the engine, which stops the world at its first call."""
+    real = run
+    for part in name.split("."):
+        real = getattr(real, part)
+
+    def function(*arguments, **named):
+        if when == "after":
+            real(*arguments, **named)
+        raise Stopped
+
+    return function
+
+
+def test_a_finished_run_does_nothing_more(never_stopped, begin, silent, expected):
+    class Loud(silent):
+        def step(self, *_):
+            raise AssertionError("a step of a run that is done")
+
+    opened = begin(never_stopped.folder.path, Loud(), resume=True)
+    carry_out(blind(opened))
+    assert outcome(opened.folder) == expected
+
+
+def test_a_pair_goes_through_to_the_end(begin, tmp_path):
+    settings = {
+        "pmpl.deadline": "pair",
+        "pmpl.progressive": False,
+        "plan.retrain_epochs": 1,
+        "plan.search_epochs": 1,
+        "plan.adapt_epochs": 0,
+        "plan.warmup_epochs": 0,
+    }
+    opened = begin(tmp_path / "run", settings=settings)
+    carry_out(blind(opened))
+    architecture = read_json(opened.folder.architecture)
+    assert {len(choice["operators"]) for choice in architecture["choices"]} == {2}
+    assert len(outcome(opened.folder)["trials"]) == 1
+
+
+def test_a_run_folder_is_not_taken_over(never_stopped, begin, tmp_path):
+    out = never_stopped.folder.path
+    with pytest.raises(UserError, match=r"holds a run already.*--resume"):
+        begin(out)
+    with pytest.raises(UserError, match=r"begun with other options: recipe\.lr 0\.05 → 0\.2"):
+        begin(out, resume=True, settings={"recipe.lr": 0.2})
+    with pytest.raises(UserError, match=r"other options: seed 0 → 3"):
+        begin(out, resume=True, seed=3)
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="holds other files"):
+        begin(tmp_path)
+    with pytest.raises(UserError, match="is a file"):
+        begin(tmp_path / "letter.txt")
+
+
+def test_resuming_where_nothing_was_begun_begins(begin, tmp_path):
+    opened = begin(tmp_path / "new", resume=True)
+    assert opened.folder.config.exists()
+    assert opened.folder.environment.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"recipe.batch_size": 97}, "96 images for weights, fewer than a batch of 97"),
+        ({"pmpl.alpha_batch": 97}, "96 images for alpha, fewer than a batch of 97"),
+    ],
+)
+def test_a_batch_larger_than_its_split_is_told(begin, tmp_path, settings, message):
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match=message):
+        begin(out, settings=settings)
+    assert not out.exists()
+
+
+def test_a_dry_run_leaves_nothing(tmp_path, never_stopped):
+    elsewhere = replace(never_stopped, folder=replace(never_stopped.folder, path=tmp_path / "no"))
+    told = estimate(elsewhere)
+    assert [(phase.name, phase.epochs, phase.steps) for phase in told.phases] == [
+        *[("search", 4, 12), ("found", 2, 12), ("plain", 2, 12)]
+    ]
+    assert told.alpha_steps == 6
+    assert told.seconds > sum(phase.seconds for phase in told.phases) > 0
+    assert not elsewhere.folder.path.exists()
+
+
+# ---- measuring
+
+
+@pytest.fixture(scope="module")
+def measured(never_stopped):
+    """The same run with its test split read; how often each network read it."""
+    reads = []
+
+    def counting(network, images, augmentation):
+        reads.append((id(network), images is never_stopped.dataset.test, len(images)))
+        return predict(network, images, augmentation)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "predict", counting)
+        patch.setattr(type(never_stopped.dataset.test), "to", lambda self, _: self, raising=True)
+        measure.measure(never_stopped)
+    return never_stopped, reads
+
+
+def test_the_test_split_is_read_once_by_each_final_network(measured):
+    opened, reads = measured
+    assert len(reads) == len({network for network, *_ in reads}) == 3
+    assert {(is_test, count) for _, is_test, count in reads} == {(True, 64)}
+    before = opened.folder.metrics.read_bytes()
+    measure.measure(blind(opened))
+    assert opened.folder.metrics.read_bytes() == before, "measured again"
+
+
+def test_the_loaded_network_reaches_its_accuracy_exactly(measured):
+    opened, _ = measured
+    metrics = read_json(opened.folder.metrics)
+    network = load(opened.folder.path)
+    assert not network.training
+    network = network.to(memory_format=torch.channels_last)
+    test = opened.dataset.test
+    predicted = predict(network, test, opened.augmentation)
+    found = metrics["networks"]["found"]
+    assert found["accuracies"] == [float((predicted == test.labels).double().mean())]
+    with opened.folder.predictions.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["found-0"]) for row in rows] == predicted.tolist()
+    assert [int(row["label"]) for row in rows] == test.labels.tolist()
+    assert [int(row["source"]) for row in rows] == test.sources.tolist()
+
+
+def test_metrics_follow_from_the_predictions(measured):
+    opened, _ = measured
+    metrics = read_json(opened.folder.metrics)
+    with opened.folder.predictions.open() as file:
+        rows = list(csv.DictReader(file))
+    right = {
+        name: np.array([row[name] == row["label"] for row in rows])
+        for name in ("adapted", "found-0", "plain-0")
+    }
+    networks = metrics["networks"]
+    for kind, column in (("adapted", "adapted"), ("found", "found-0"), ("plain", "plain-0")):
+        assert networks[kind]["accuracy"] == pytest.approx(right[column].mean())
+    difference = networks["found"]["accuracy"] - networks["plain"]["accuracy"]
+    assert metrics["difference"]["found_minus_plain"] == pytest.approx(difference)
+    assert metrics["difference"]["sources"] == opened.dataset.test.num_sources
+    lines = History(opened.folder.history).read()
+    for phase in ("search", "found", "plain"):
+        spent = sum(line["seconds"] for line in lines if line["phase"] == phase)
+        assert metrics["phases"][phase] == pytest.approx(spent)
+    assert metrics["alpha_steps"] == 6
+    trial = read_trials(load_study(opened.folder.study))[0]
+    assert metrics["selection"] == {"adapted": trial.score}
+    assert networks["found"]["params"] == sum(
+        parameter.numel() for parameter in load(opened.folder.path).parameters()
+    )
