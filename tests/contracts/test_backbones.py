@@ -320,6 +320,7 @@ def test_identity_everywhere_is_the_plain_network(name):
     found = realise(architecture(small(name), space, space.choose(names, none)))
     assert list(found.state_dict()) == list(plain.state_dict())
     assert [n for n, _ in found.named_parameters()] == [n for n, _ in plain.named_parameters()]
+    assert [n for n, _ in found.named_modules()] == [n for n, _ in plain.named_modules()]
     assert parameters(found) == parameters(plain)
     found.load_state_dict(plain.state_dict())
     x = noise(3, 1, 16, 16)
