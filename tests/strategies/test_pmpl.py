@@ -164,6 +164,7 @@ def test_whichever_candidate_wins_is_frozen(tiny, form, progressive):
         assert len(frozen) == len(pmpl.supernet.slots)
         assert {tuple(entry["operators"]) for entry in frozen} == {(operator.label,)}
         assert {entry["alpha_step"] for entry in frozen} == {2 if progressive else 3}
+        assert {entry["by"] for entry in frozen} == {"rule" if progressive else "deadline"}
         assert all(ranked(entry["p"])[0] == k for entry in frozen)
         assert set(map(tuple, records[-1]["frozen"].values())) == {(k,)}
         choices = pmpl.choices()
@@ -191,17 +192,21 @@ def test_different_slots_freeze_different_winners(tiny):
     assert found == {slot: (tiny.OPERATORS[k],) for slot, k in wanted.items()}
 
 
-def test_nothing_freezes_before_its_time(tiny):
-    """Minimum epochs, patience and the threshold each hold a slot back."""
-    for held_back in ({"minimum_epochs": 2}, {"patience": 5}, {"threshold": 0.9}):
-        pmpl = tiny.search(stages=(1, 3, 0), **{"alpha_lr": 1e-6, "patience": 1, **held_back})
-        with torch.no_grad():
-            for alpha in pmpl.supernet.alphas().values():
-                alpha[1] += 2.0  # gap .6
-        records = tiny.finish(pmpl)
-        first = next(record["epoch"] for record in records if record["froze"])
-        # 3 alpha steps an epoch, the search begins in the second epoch
-        assert first == {"minimum_epochs": 4, "patience": 3, "threshold": 4}[next(iter(held_back))]
+@pytest.mark.parametrize(
+    ("held_back", "epoch"),
+    [({}, 2), ({"minimum_epochs": 2}, 4), ({"patience": 5}, 3), ({"threshold": 0.9}, 4)],
+    ids=str,
+)
+def test_nothing_freezes_before_its_time(tiny, held_back, epoch):
+    """Minimum epochs, patience and the threshold each hold a slot back; 3 alpha steps an epoch,
+    from the second epoch on, and the deadline in the fourth."""
+    eager = {"alpha_lr": 1e-6, "patience": 1, "minimum_epochs": 0}
+    pmpl = tiny.search(stages=(1, 3, 0), **{**eager, **held_back})
+    with torch.no_grad():
+        for alpha in pmpl.supernet.alphas().values():
+            alpha[1] += 2.0  # gap .6
+    records = tiny.finish(pmpl)
+    assert [record["epoch"] for record in records if record["froze"]] == [epoch]
 
 
 def test_without_progress_nothing_freezes_before_the_deadline(tiny):
