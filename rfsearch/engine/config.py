@@ -12,7 +12,7 @@ from typing import Any
 from rfsearch import backbones, spaces, strategies
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.plan import IMAGE_SIZES, Plan, named_plan
-from rfsearch.engine.settings import Group, Scalar
+from rfsearch.engine.settings import Group, Scalar, SlotSettings
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
 from rfsearch.training.processes import DEVICES
@@ -99,7 +99,10 @@ class Config:
             raise UserError(f"{where} misses or adds {', '.join(wrong)}")
         fields = {name: record[name] for name in cls.__dataclass_fields__}
         for name in ("image_size", "operators"):
-            fields[name] = tuple(fields[name])
+            if not isinstance(record[name], list):
+                raise UserError(f"{where}: {name} must be a list, not {record[name]!r}")
+            fields[name] = tuple(record[name])
+        fields["settings"] = settings_table.checked(record["settings"], where)
         return cls(**{**fields, "plan": Plan.from_json(record["plan"], where)})
 
     @property
@@ -125,40 +128,61 @@ class Config:
 
 def settle(request: Request) -> Config:
     """Every option checked and every default filled in; nothing is read but files of options."""
-    entry = backbones.entry(request.backbone)
+    backbones.entry(request.backbone)
     strategies.check(request.strategy)
     operators = checked_space(request.space).labels
     if request.device not in DEVICES:
         raise UserError(f"unknown device {request.device!r}. Known: {', '.join(DEVICES)}")
-    given = settings_table.parse(request.assignments)
-    if request.plan is not None:
-        return _repeat(request, given)
-    plan = _with_overrides(named_plan(request.backbone, request.budget), given)
-    side = request.image_size or IMAGE_SIZES.get(request.data.partition(":")[0], plan.image_size)
-    values = {**settings_table.defaults(), **_without_plan(given)}
+    budget, plan, values = _planned(request)
     config = Config(
         backbone=request.backbone,
         strategy=request.strategy,
         space=request.space,
         data=request.data,
-        image_size=(side, side),
-        budget=request.budget,
+        image_size=(plan.image_size, plan.image_size),
+        budget=budget,
         seed=request.seed,
         device=request.device,
         operators=operators,
-        plan=replace(plan, image_size=side),
+        plan=plan,
         settings=values,
     )
     for owner in settings_table.GROUPS.values():
         config.group(owner)
+    _check_backbone(config)
+    return config
+
+
+def _planned(request: Request) -> tuple[str, Plan, dict[str, Scalar]]:
+    """Budget, plan and settings: of another run's config.json or of the table, then as set."""
+    given = settings_table.parse(request.assignments)
+    overrides = {k.removeprefix("plan."): v for k, v in given.items() if k.startswith("plan.")}
+    if request.plan is not None:
+        stored = Config.from_json(read_json(request.plan), str(request.plan))
+        budget, plan, values = stored.budget, stored.plan, stored.settings
+    else:
+        budget, plan = request.budget, named_plan(request.backbone, request.budget)
+        name = request.data.partition(":")[0]
+        plan = replace(plan, image_size=IMAGE_SIZES.get(name, plan.image_size))
+        values = settings_table.defaults()
+    if request.image_size is not None:
+        overrides["image_size"] = request.image_size
+    plan = Plan.from_json({**plan.to_json(), **overrides}, "--set")
+    rest = {key: value for key, value in given.items() if not key.startswith("plan.")}
+    return budget, plan, {**values, **rest}
+
+
+def _check_backbone(config: Config) -> None:
+    """The stem, the image size it takes, and the names of slots."""
     if config.stem not in backbones.STEMS:
         raise UserError(f"--set backbone.stem: {config.stem!r} is not auto, published or small")
-    if side < (smallest := entry.smallest_image[config.stem]):
+    smallest = backbones.entry(config.backbone).smallest_image[config.stem]
+    if min(config.image_size) < smallest:
         raise UserError(
-            f"{request.backbone} with the {config.stem} stem needs images of at least "
-            f"{smallest} pixels, not {side}; use --image-size {smallest}"
+            f"{config.backbone} with the {config.stem} stem needs images of at least "
+            f"{smallest} pixels, not {min(config.image_size)}; use --image-size {smallest}"
         )
-    return config
+    config.group(SlotSettings).choose(backbones.slots(config.backbone_for(10, 3)))
 
 
 def checked_space(name: str) -> spaces.Space:
@@ -167,24 +191,6 @@ def checked_space(name: str) -> spaces.Space:
     for operator in space.operators:
         build_operator(operator.name, 8, dict(operator.arguments))
     return space
-
-
-def _repeat(request: Request, given: Mapping[str, Scalar]) -> Config:
-    """The run of another config.json, with this seed."""
-    assert request.plan is not None
-    stored = Config.from_json(read_json(request.plan), str(request.plan))
-    plan = _with_overrides(stored.plan, given)
-    values = {**stored.settings, **_without_plan(given)}
-    return replace(stored, plan=plan, settings=values, seed=request.seed)
-
-
-def _with_overrides(plan: Plan, given: Mapping[str, Scalar]) -> Plan:
-    changes = {k.removeprefix("plan."): v for k, v in given.items() if k.startswith("plan.")}
-    return Plan.from_json({**plan.to_json(), **changes}, "--set")
-
-
-def _without_plan(given: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    return {key: value for key, value in given.items() if not key.startswith("plan.")}
 
 
 def differences(stored: Mapping[str, Any], config: Config) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from rfsearch.data.images import Images
 from rfsearch.engine.measure import peak_memory
+from rfsearch.engine.plan import Plan
 from rfsearch.engine.run import Run, describe, new_search, new_training
 from rfsearch.strategies.pmpl import PMPL
 from rfsearch.training.batches import epoch_batches
@@ -50,7 +51,7 @@ def estimate(run: Run) -> Estimate:
 
     The search is timed with all its slots open: freezing makes it faster than this.
     """
-    plan = run.config.plan
+    plan, run = run.config.plan, _long(run)
     searching = new_search(run)
     assert isinstance(searching, PMPL)
     steps = searching.alternation.steps
@@ -69,12 +70,22 @@ def estimate(run: Run) -> Estimate:
     mixing = (plan.warmup_epochs + plan.search_epochs) * steps
     seconds = mixing * weight + alpha_steps * alpha + plan.adapt_epochs * steps * adapt_step
     phases = [Phase("search", plan.supernet_epochs, plan.supernet_epochs * steps, seconds)]
-    phases += _retrainings(run, searching)
+    phases += _retrainings(run, searching, plan)
     return Estimate(tuple(phases), alpha_steps, peak_memory(), disk)
 
 
-def _retrainings(run: Run, searching: PMPL) -> list[Phase]:
+def _long(run: Run) -> Run:
+    """The run with enough epochs that the schedules allow the steps that are timed."""
     plan = run.config.plan
+    long = replace(
+        plan,
+        search_epochs=plan.search_epochs + 4 * STEPS,
+        retrain_epochs=plan.retrain_epochs + 4 * STEPS,
+    )
+    return replace(run, config=replace(run.config, plan=long))
+
+
+def _retrainings(run: Run, searching: PMPL, plan: Plan) -> list[Phase]:
     architecture = describe(run, searching.choices())
     phases = []
     for kind in ("found", "plain"):

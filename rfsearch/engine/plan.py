@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, fields, replace
 
-from rfsearch.errors import UserError
+from rfsearch.errors import UserError, unknown
 
+LAYOUTS = ("channels_last",)
+KERNELS = ("eager",)
 BUDGETS = ("quick", "standard", "paper")
 
 
@@ -48,6 +50,11 @@ class Plan:
         ):
             if getattr(self, name) <= 0:
                 raise UserError(f"plan.{name} must be more than 0, not {getattr(self, name)}")
+
+        if self.layout not in LAYOUTS:
+            raise unknown("plan.layout", self.layout, LAYOUTS)
+        if self.kernels not in KERNELS:
+            raise unknown("plan.kernels", self.kernels, KERNELS)
 
     def to_json(self) -> dict[str, object]:
         """A flat table."""

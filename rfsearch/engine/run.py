@@ -15,7 +15,7 @@ from torch import nn
 
 from rfsearch import backbones, spaces, strategies
 from rfsearch.backbones.realise import realise
-from rfsearch.backbones.supernet import supernet
+from rfsearch.backbones.supernet import Supernet
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config
@@ -147,13 +147,10 @@ def new_search(run: Run) -> Strategy:
     """The strategy at its start; it gets the search splits and nothing that leads to test data."""
     config, plan = run.config, run.config.plan
     with seeded(stream(config.seed, "search", "weights")):
-        slots = config.group(SlotSettings)
-        network = supernet(
-            run.backbone,
-            spaces.load_space(config.space),
-            include=_names(slots.include),
-            exclude=_names(slots.exclude),
-        )
+        network = backbones.build(run.backbone)
+        slots = backbones.entry(run.backbone.name).slots(network)
+        chosen = config.group(SlotSettings).choose(slots)
+        network = Supernet(network, chosen, spaces.load_space(config.space))
     stages = Stages(plan.warmup_epochs, plan.search_epochs, plan.adapt_epochs)
     strategy = strategies.resolve(config.strategy)
     return strategy(
@@ -239,10 +236,6 @@ def _teller(run: Run, label: dict[str, Any], trainer: Trainer) -> Tick:
 def load_architecture(folder: RunFolder) -> Architecture:
     """architecture.json."""
     return Architecture.from_json(read_json(folder.architecture), str(folder.architecture))
-
-
-def _names(text: str) -> list[str] | None:
-    return [name.strip() for name in text.split(",") if name.strip()] or None
 
 
 def load(folder: Path | str) -> nn.Module:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, TypeVar
 
+from rfsearch.backbones.slots import Slot
+from rfsearch.backbones.supernet import choose_slots
 from rfsearch.data.augmentation import AugmentationSettings
 from rfsearch.data.digits import DigitsSettings
 from rfsearch.engine.plan import Plan
@@ -24,6 +26,10 @@ class SlotSettings:
 
     include: str = setting("", "full names of slots, with commas between; empty takes all")
     exclude: str = setting("", "full names of slots to leave plain")
+
+    def choose(self, slots: Sequence[Slot]) -> tuple[Slot, ...]:
+        """The slots these settings name, in network order."""
+        return choose_slots(slots, _names(self.include), _names(self.exclude))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,14 @@ GROUPS: dict[str, type] = {
     "slots": SlotSettings,
 }
 """Group → the frozen dataclass beside its owner. ``plan.NAME`` comes from the budget."""
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+}
 
 
 @dataclass(frozen=True)
@@ -94,10 +108,31 @@ def parse(assignments: Iterable[str]) -> dict[str, Scalar]:
     return values
 
 
+def checked(values: Mapping[str, object], where: str) -> dict[str, Scalar]:
+    """The settings of a config.json, every key there with a value of its type."""
+    if wrong := sorted(set(defaults()) ^ set(values)):
+        raise UserError(f"{where}: its settings miss or add {', '.join(wrong)}")
+    kinds = {key.name: key.kind for key in all_keys()}
+    return {
+        name: _of_kind(value, kinds[name], f"{where}: {name}") for name, value in values.items()
+    }
+
+
+def _of_kind(value: object, kind: str, name: str) -> Scalar:
+    fits = kind == "bool" if isinstance(value, bool) else isinstance(value, _TYPES[kind])
+    if not fits or not isinstance(value, int | float | str):
+        raise UserError(f"{name} must be {kind}, not {value!r}")
+    return value
+
+
 def group(owner: type[Group], values: Mapping[str, Scalar]) -> Group:
     """The dataclass of a group filled from the table of all values."""
     prefix = next(f"{name}." for name, known in GROUPS.items() if known is owner)
     return owner(**{k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)})
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _kind(item: Field[Any]) -> str:

@@ -220,7 +220,11 @@ def test_folders_are_named_after_what_tells_runs_apart():
 
 def rich():
     return settle(
-        request(image_size=32, seed=5, assignments=assigned(recipe__lr=0.3, slots__include="a,b"))
+        request(
+            image_size=32,
+            seed=5,
+            assignments=assigned(recipe__lr=0.3, slots__include="features.2.conv.1.0"),
+        )
     )
 
 
