@@ -46,7 +46,7 @@ class PMPLSettings:
     alpha_weight_decay: float = setting(1e-3, "Adam's weight decay for alpha (PMPL's code)")
     alpha_loss: str = setting("calibrated", "plain (PMPL), or calibrated: at the best temperature")
     alpha_init: float = setting(1e-3, "alpha starts at N(0, 1) times this (PMPL's code)")
-    alpha_batch: int = setting(64, "images of an alpha step")
+    alpha_batch: int = setting(32, "images of an alpha step")
     alpha_every: int = setting(1, "weight steps for one alpha step")
     progressive: bool = setting(True, "freeze slots as they settle; false waits for the deadline")
     threshold: float = setting(0.2, "freeze when the averaged top-two gap reaches this (PMPL)")

@@ -23,13 +23,13 @@ def setting(default: T, text: str) -> T:
 class Recipe:
     """Nesterov SGD on a one-cycle schedule, gradients clipped (PMPL's code clips at 5)."""
 
-    lr: float = setting(0.05, "largest learning rate of the weights")
+    lr: float = setting(0.03, "largest learning rate of the weights")
     momentum: float = setting(0.9, "Nesterov momentum")
     weight_decay: float = setting(5e-4, "weight decay of the weights")
     warmup: float = setting(0.25, "share of the steps in which the learning rate rises")
     clip: float = setting(5.0, "largest norm of the gradient")
     label_smoothing: float = setting(0.0, "label smoothing of the training loss")
-    batch_size: int = setting(64, "images a step")
+    batch_size: int = setting(32, "images a step")
 
     def __post_init__(self) -> None:
         for name in ("lr", "clip", "batch_size"):
