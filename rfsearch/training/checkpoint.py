@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,15 @@ from rfsearch.trials import replacing
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values to ``path``: to a new name, then renamed."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    _write(path, buffer.getbuffer())
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    """Python writes, not torch: so a full disk is an OSError that says so."""
     with replacing(path) as partial:
-        torch.save(state, partial)
+        partial.write_bytes(content)
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -33,11 +41,10 @@ def load(path: Path) -> dict[str, Any] | None:
 
 def save_weights(path: Path, network: nn.Module) -> None:
     """The network's parameters and buffers as safetensors."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialise
 
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with replacing(path) as partial:
-        save_file(state, partial)
+    _write(path, serialise(state))
 
 
 def load_weights(path: Path, network: nn.Module) -> None:
