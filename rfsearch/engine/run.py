@@ -208,7 +208,7 @@ def drive(run: Run, name: str, trainer: Trainer, label: dict[str, Any]) -> None:
     """Advance to the end, with a line of history and a checkpoint after every epoch."""
     path = run.folder.checkpoint / "state.pt"
     state = checkpoint.load(path)
-    lines = state["history_lines"] if state else 0
+    lines = state["history_lines"] if state else lines_before(run, label)
     run.history.truncate(lines)
     if state and state["phase"] == name:
         trainer.load_state_dict(state["trainer"])
@@ -220,6 +220,14 @@ def drive(run: Run, name: str, trainer: Trainer, label: dict[str, Any]) -> None:
             path, {"phase": name, "history_lines": lines, "trainer": trainer.state_dict()}
         )
         run.progress.epoch(line)
+
+
+def lines_before(run: Run, label: dict[str, Any]) -> int:
+    """The lines of the phases that came before: they stay when a checkpoint was deleted."""
+    mark = label.get("phase", "search"), label.get("retrain_seed")
+    lines = run.history.read()
+    marks = [(line["phase"], line.get("retrain_seed")) for line in lines]
+    return marks.index(mark) if mark in marks else len(lines)
 
 
 def _teller(run: Run, label: dict[str, Any], trainer: Trainer) -> Tick:
