@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -26,6 +27,8 @@ def open_run(request: Request, progress: Progress) -> Run:
     config = settle(request)
     folder = RunFolder(request.folder)
     stored = _stored(folder, config, resume=request.resume)
+    if stored is None:
+        check_place(folder)
     dataset = load_data(stored or config, download=request.download)
     if stored is not None:
         return prepare(stored, folder, dataset, progress)
@@ -109,6 +112,18 @@ def _stored(folder: RunFolder, config: Config, *, resume: bool) -> Config | None
             "Give the options it was begun with, or another --out"
         )
     return stored
+
+
+def check_place(folder: RunFolder) -> None:
+    """A folder can be made there: tried, for permissions tell only half of it."""
+    try:
+        above = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+        with TemporaryDirectory(dir=above):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--out {folder.path} cannot be written: {error.strerror}; name another folder"
+        ) from error
 
 
 def _only_begun(folder: RunFolder) -> bool:

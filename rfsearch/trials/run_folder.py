@@ -143,6 +143,8 @@ def read_json(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno} is no JSON: {error.msg}") from error
     except UnicodeDecodeError as error:
