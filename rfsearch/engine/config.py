@@ -15,6 +15,7 @@ from rfsearch.engine.plan import IMAGE_SIZES, Plan, named_plan
 from rfsearch.engine.settings import Group, Scalar, SlotSettings
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
+from rfsearch.spaces.checks import standing
 from rfsearch.training.processes import DEVICES
 from rfsearch.trials.run_folder import read_json
 
@@ -188,8 +189,9 @@ def _check_backbone(config: Config) -> None:
 def checked_space(name: str) -> spaces.Space:
     """The space, with every operator known to be one that can be built."""
     space = spaces.load_space(name)
-    for operator in space.operators:
-        build_operator(operator.name, 8, dict(operator.arguments))
+    for number, operator in enumerate(space.operators, 1):
+        with standing(f"space {name}, [[operators]] entry {number}"):
+            build_operator(operator.name, 8, dict(operator.arguments))
     return space
 
 

@@ -103,7 +103,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Scalar]:
         if not equals:
             raise UserError(f"--set takes KEY=VALUE, not {assignment!r}; see `rfsearch settings`")
         if name not in known:
-            raise unknown("setting", name, known)
+            raise _unknown(name, known)
         values[name] = _convert(known[name], text)
     return values
 
@@ -129,6 +129,18 @@ def group(owner: type[Group], values: Mapping[str, Scalar]) -> Group:
     """The dataclass of a group filled from the table of all values."""
     prefix = next(f"{name}." for name, known in GROUPS.items() if known is owner)
     return owner(**{k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)})
+
+
+def _unknown(name: str, known: Iterable[str]) -> UserError:
+    """The settings of the group that was meant; of no group, those of like name, or the groups."""
+    names = list(known)
+    group, dot, last = name.partition(".")
+    if inside := [key for key in names if dot and key.startswith(f"{group}.")]:
+        return unknown("setting", name, inside)
+    alike = [key for key in names if key.partition(".")[2] == (last or group)]
+    groups = ", ".join(f"{one}.…" for one in (*GROUPS, "plan"))
+    hint = f"did you mean {' or '.join(alike)}? " if alike else ""
+    return UserError(f"unknown setting {name!r}; {hint}Known: {groups}; see `rfsearch settings`")
 
 
 def _names(text: str) -> list[str]:

@@ -63,7 +63,9 @@ class PMPLSettings:
     def __post_init__(self) -> None:
         if self.alpha_loss not in ALPHA_LOSSES:
             raise unknown("pmpl.alpha_loss", self.alpha_loss, ALPHA_LOSSES)
-        for name in ("alpha_lr", "alpha_batch", "alpha_every", "patience"):
+        if self.alpha_batch < 2:
+            raise UserError(f"pmpl.alpha_batch must be 2 or more, not {self.alpha_batch}")
+        for name in ("alpha_lr", "alpha_every", "patience"):
             if getattr(self, name) <= 0:
                 raise UserError(f"pmpl.{name} must be more than 0, not {getattr(self, name)}")
         for name in ("alpha_beta1", "alpha_beta2", "average"):

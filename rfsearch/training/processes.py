@@ -21,6 +21,8 @@ def fabric(device: str = "auto") -> Fabric:
         raise UserError(f"unknown device {device!r}. Known: {', '.join(DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: torch sees no Apple GPU here; use --device cpu or auto")
     from lightning_fabric import Fabric
 
     with warnings.catch_warnings():

@@ -32,7 +32,12 @@ class Recipe:
     batch_size: int = setting(32, "images a step")
 
     def __post_init__(self) -> None:
-        for name in ("lr", "clip", "batch_size"):
+        if self.batch_size < 2:
+            raise UserError(
+                f"recipe.batch_size must be 2 or more, not {self.batch_size}: "
+                "batch normalisation compares images"
+            )
+        for name in ("lr", "clip"):
             if getattr(self, name) <= 0:
                 raise UserError(f"recipe.{name} must be more than 0, not {getattr(self, name)}")
         for name in ("momentum", "warmup", "label_smoothing"):
