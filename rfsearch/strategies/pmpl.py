@@ -170,15 +170,13 @@ class PMPL:
         """Search one epoch and tell of it (a line of history.jsonl)."""
         stage = self.stages.of(self.epoch)
         self._froze = []
-        if stage == "adapt":
-            self._close()
         with seeded(stream(self.seed, "epoch", self.epoch)) as generator:
             self._signs = torch.Generator().manual_seed(stream(self.seed, "signs", self.epoch))
             on_alpha = self._alpha_step if stage == "search" else None
             measured = self.alternation.epoch(generator, on_alpha, tick)
-        self.epoch += 1
-        if self.epoch == self.stages.warmup + self.stages.search:
+        if self.epoch + 1 == self.stages.warmup + self.stages.search:
             self._close()
+        self.epoch += 1
         return {
             "phase": "search",
             "stage": stage,
