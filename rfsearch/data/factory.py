@@ -53,7 +53,7 @@ def find(spec: str) -> Callable[[], Any]:
         if error.name and (module_name + ".").startswith(error.name + "."):
             raise UserError(
                 f"no module named {error.name!r} for data {spec!r}; it must be installed or lie "
-                "in a folder named by PYTHONPATH"
+                "in the current folder"
             ) from error
         raise UserError(f"importing {module_name} failed: {error}") from error
     except Exception as error:  # whatever the user's module does when imported

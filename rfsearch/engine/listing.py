@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, fields
+from textwrap import fill, wrap
+from typing import Any
 
 from rfsearch import backbones
 from rfsearch import spaces as spaces_room
 from rfsearch.engine import settings as settings_table
-from rfsearch.engine.config import Config
+from rfsearch.engine.config import Config, checked_space
 from rfsearch.engine.dry_run import FIXED_SECONDS, Estimate
+from rfsearch.engine.plan import BUDGETS, PLANS, Plan
+
+Row = tuple[str, ...]
+WIDEST = 100
+"""Columns of text; longer lines are hard to read even where they fit."""
+NARROWEST = 24
+"""Columns left to the last cell of a row, however narrow the terminal is."""
 
 
 def list_spaces() -> str:
@@ -18,22 +30,26 @@ def list_spaces() -> str:
         (space.name, space.form, f"{len(space.operators)} operators", space.description)
         for space in found
     ]
-    return table([("SPACE", "FORM", "SIZE", "WHAT"), *rows])
+    listed = table([("SPACE", "FORM", "SIZE", "WHAT"), *rows])
+    return f"{listed}\n\n`rfsearch spaces NAME --backbone MODEL` shows operators and slots."
 
 
 def list_space(name: str | None, backbone: str | None) -> str:
     """A space's operators, and the slots of a backbone."""
     parts, candidates = [], 0
     if name:
-        space = spaces_room.load_space(name)
+        space = checked_space(name)
         candidates = len(space.operators)
+        about = f"{space.name} ({space.form} form): {space.description}"
         parts += [
-            f"{space.name} ({space.form} form): {space.description}",
-            table([(str(index), one.label) for index, one in enumerate(space.operators)]),
+            fill(about, _width()),
+            table([(f"  {index}", one.label) for index, one in enumerate(space.operators)]),
         ]
     if backbone:
         slots = backbones.slots(spaces_room.Backbone(backbone, ()))
-        rows = [(one.name, f"{one.channels} channels", f"stride {one.stride}") for one in slots]
+        rows = [
+            (f"  {one.name}", f"{one.channels} channels", f"stride {one.stride}") for one in slots
+        ]
         parts += [f"{len(slots)} slots of {backbone} at width 1:", table(rows)]
         if candidates:
             size = candidates ** len(slots)
@@ -42,12 +58,53 @@ def list_space(name: str | None, backbone: str | None) -> str:
 
 
 def list_settings() -> str:
-    """Every key with its type, default and meaning."""
-    rows = [
-        (key.name, key.kind, "" if key.default is None else str(key.default), key.text)
-        for key in settings_table.all_keys()
+    """Every key with its default and meaning, group by group; last the plans."""
+    parts = [
+        "Change settings by --set KEY=VALUE, with one --set for each. These are the defaults."
     ]
-    return table([("KEY", "TYPE", "DEFAULT", "MEANING"), *rows])
+    for name, owner in settings_table.GROUPS.items():
+        about = (owner.__doc__ or "").partition("\n\n")[0].replace("``", "").split()
+        rows = [
+            (f"  {key.name}", _shown(key.default), key.text)
+            for key in settings_table.all_keys()
+            if key.name.startswith(f"{name}.")
+        ]
+        parts += ["", fill(f"{name}: {' '.join(about)}", _width()), table(rows)]
+    return "\n".join([*parts, "", *_plans()])
+
+
+def _plans() -> Iterator[str]:
+    """The keys of the plan with their values in every budget, and what other backbones change."""
+    first, *others = dict.fromkeys(name for name, _ in PLANS)
+    yield fill(f"plan: {Plan.__doc__} Defaults by --budget, for {first}:", _width())
+    yield table([("  KEY", *map(str.upper, BUDGETS), ""), *_plan_rows(first)])
+    yield table([(f"  plan.{item.name}", item.metadata["help"]) for item in _words_of_plan()])
+    for name, budget in itertools.product(others, BUDGETS):
+        usual, its = PLANS[first, budget].to_json(), PLANS[name, budget].to_json()
+        changed = [f"plan.{key}={_shown(its[key])}" for key in its if its[key] != usual[key]]
+        if changed:
+            yield f"  {name}, {budget}: {', '.join(changed)}"
+
+
+def _plan_rows(backbone: str) -> Iterator[Row]:
+    """Key, value in every budget and meaning of the numbers of a plan."""
+    plans = [PLANS[backbone, budget] for budget in BUDGETS]
+    for item in fields(Plan):
+        if item not in _words_of_plan():
+            values = (_shown(getattr(plan, item.name)) for plan in plans)
+            yield f"  plan.{item.name}", *values, item.metadata["help"]
+
+
+def _words_of_plan() -> list[Field[Any]]:
+    """The fields of a plan that are no numbers; their help says what they can be."""
+    return [item for item in fields(Plan) if item.type == "str"]
+
+
+def _shown(value: object) -> str:
+    """A default as --set takes it; a dash for an empty text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (f"{value:g}" if isinstance(value, float) else str(value)) or "-"
 
 
 def describe_plan(config: Config, estimate: Estimate) -> str:
@@ -59,14 +116,21 @@ def describe_plan(config: Config, estimate: Estimate) -> str:
     ]
     rows.append(("start, measure, report", "", "", f"{FIXED_SECONDS / 60:.1f}"))
     rows.append(("all", "", "", f"{estimate.seconds / 60:.1f}"))
+    threads = f"{plan.threads or 'all'} thread{'' if plan.threads == 1 else 's'}"
     return "\n".join(
         [
-            headline(config),
-            f"{estimate.alpha_steps} alpha steps at most; "
-            f"memory {estimate.memory / 2**30:.1f} GiB, disk {estimate.disk / 2**20:.0f} MiB",
+            fill(headline(config), _width()),
+            "",
             table([("PHASE", "EPOCHS", "STEPS", "MINUTES"), *rows]),
-            f"{plan.threads or 'all'} threads, {plan.layout}, {plan.kernels}; timed here; "
-            "freezing makes the search faster",
+            "",
+            fill(
+                f"Timed on this machine with {threads}; freezing makes the search faster. "
+                f"At most {estimate.alpha_steps} alpha steps. "
+                f"Memory so far {estimate.memory / 2**30:.1f} GiB, "
+                f"disk {estimate.disk / 2**20:.0f} MiB.",
+                _width(),
+            ),
+            "Nothing was run or written; without --dry-run the run begins.",
         ]
     )
 
@@ -76,20 +140,29 @@ def headline(config: Config) -> str:
     plan = config.plan
     height, width = config.image_size
     images = f"up to {plan.images}" if plan.images else "all"
+    seeds = f" x {plan.retrain_seeds} seeds" if plan.retrain_seeds > 1 else ""
     return (
         f"{config.strategy} on {config.backbone}, width {plan.width:g}, space {config.space}; "
         f"{config.data} at {height}x{width} pixels, {images} training images; "
         f"{plan.warmup_epochs}+{plan.search_epochs}+{plan.adapt_epochs} epochs of search, "
-        f"{plan.retrain_epochs} of retraining x {plan.retrain_seeds} seed(s); "
+        f"{plan.retrain_epochs} of retraining{seeds}; "
         f"budget {config.budget}, seed {config.seed}"
     )
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Columns of equal width, two spaces apart."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+def table(rows: Sequence[Row]) -> str:
+    """Columns of equal width, two spaces apart; the last one wraps at the terminal's edge."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]) - 1)]
+    indent = sum(widths) + 2 * len(widths)
+    room = max(NARROWEST, _width() - indent)
+    lines = []
+    for *cells, last in rows:
+        begin = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True))
+        first, *more = wrap(last, room, break_long_words=False) or [""]
+        lines += [f"{begin}{first}".rstrip(), *(f"{'':{indent}}{line}" for line in more)]
+    return "\n".join(lines)
+
+
+def _width() -> int:
+    """Columns to write in; of no terminal, the widest."""
+    return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)

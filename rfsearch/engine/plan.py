@@ -7,7 +7,8 @@ epochs once, by timed steps; the plan that results is stored and repeats exactly
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import Any
 
 from rfsearch.errors import UserError, unknown
 
@@ -16,24 +17,29 @@ KERNELS = ("eager",)
 BUDGETS = ("quick", "standard", "paper")
 
 
+def told(text: str, default: Any = MISSING) -> Any:
+    """A field with a line of help, which `rfsearch settings` prints."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """All integers of a run, and how it computes."""
 
-    width: float
-    image_size: int
-    images: int
-    test_images: int
-    warmup_epochs: int
-    search_epochs: int
-    adapt_epochs: int
-    retrain_epochs: int
-    retrain_seeds: int
-    effective_images: int
-    latency_runs: int
-    threads: int
-    layout: str = "channels_last"
-    kernels: str = "eager"
+    width: float = told("channels, as a share of the published network's")
+    image_size: int = told("pixels a side; --image-size sets it too")
+    images: int = told("most weights and alpha images together; 0 takes all")
+    test_images: int = told("most test images; 0 takes all")
+    warmup_epochs: int = told("epochs of the search before alpha moves")
+    search_epochs: int = told("epochs in which alpha moves and slots freeze")
+    adapt_epochs: int = told("epochs of the supernet's weights under the frozen choice")
+    retrain_epochs: int = told("epochs of found and plain from scratch")
+    retrain_seeds: int = told("trainings of found and of plain")
+    effective_images: int = told("images behind the effective fields")
+    latency_runs: int = told("timed passes behind a latency")
+    threads: int = told("threads of the CPU; 0 takes all cores")
+    layout: str = told("memory layout of images and weights: channels_last", "channels_last")
+    kernels: str = told("how networks are run: eager", "eager")
 
     def __post_init__(self) -> None:
         for name in ("warmup_epochs", "adapt_epochs", "images", "test_images", "threads"):
@@ -63,7 +69,7 @@ class Plan:
     @classmethod
     def from_json(cls, record: dict[str, object], where: str) -> Plan:
         """The plan in a config.json."""
-        known = {field.name: str(field.type) for field in fields(cls)}
+        known = {item.name: str(item.type) for item in fields(cls)}
         wrong = sorted(set(record) ^ set(known))
         if wrong:
             raise UserError(f"{where}: its plan misses or adds {', '.join(wrong)}")

@@ -86,7 +86,7 @@ def all_keys() -> Iterator[Key]:
         for item in fields(owner):
             yield Key(f"{group}.{item.name}", _kind(item), item.default, item.metadata["help"])
     for item in fields(Plan):
-        yield Key(f"plan.{item.name}", _kind(item), None, "from the budget")
+        yield Key(f"plan.{item.name}", _kind(item), None, item.metadata["help"])
 
 
 def defaults() -> dict[str, Scalar]:

@@ -26,7 +26,7 @@ def open_run(request: Request, progress: Progress) -> Run:
     a run that could not begin."""
     config = settle(request)
     folder = RunFolder(request.folder)
-    stored = _stored(folder, config, resume=request.resume)
+    stored = begun(folder, config, resume=request.resume)
     if stored is None:
         check_place(folder)
     dataset = load_data(stored or config, download=request.download)
@@ -85,7 +85,7 @@ def is_finished(folder: RunFolder) -> bool:
     return folder.metrics.exists() and folder.report.exists()
 
 
-def _stored(folder: RunFolder, config: Config, *, resume: bool) -> Config | None:
+def begun(folder: RunFolder, config: Config, *, resume: bool) -> Config | None:
     """The configuration a folder was begun with; None where nothing was begun."""
     if not folder.path.exists():
         return None

@@ -11,7 +11,7 @@ from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.listing import describe_plan, headline
 from rfsearch.engine.measure import measure
 from rfsearch.engine.run import carry_out
-from rfsearch.engine.start import in_time, is_finished, load_data, open_run, prepare
+from rfsearch.engine.start import begun, in_time, is_finished, load_data, open_run, prepare
 from rfsearch.reporting import summarise, write_report
 from rfsearch.reporting.progress import Progress
 from rfsearch.trials import RunFolder
@@ -21,6 +21,7 @@ def whole(request: Request) -> str:
     """Run to the report, or go on to it; the result in a few lines."""
     folder = RunFolder(request.folder)
     if request.resume and is_finished(folder):
+        begun(folder, settle(request), resume=True)
         return f"{folder.path} is finished already: {folder.report}"
     with Progress(spaces.load_space(request.space).labels) as progress:
         run = open_run(request, progress)
