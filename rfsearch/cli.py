@@ -5,18 +5,62 @@ from __future__ import annotations
 import errno
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rfsearch.errors import UserError
 
+UsageError: Any = typer.BadParameter.__base__  # typer's own or click's, by typer's version
+
+
+class Verbs(TyperGroup):
+    """The verbs; a mistaken option is told like every other mistake."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line and, unless asked otherwise, leave with its exit code."""
+        try:
+            status = super().main(
+                args, prog_name, complete_var, False, windows_expand_args, **extra
+            )
+        except UsageError as error:
+            if not standalone_mode:
+                raise
+            _say(_usage(error))
+            sys.exit(2)
+        if not standalone_mode:
+            return status
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with an option, what it is for, and where the options are listed."""
+    verb = " ".join(["rfsearch", *([error.ctx.info_name] if _of_a_verb(error) else [])])
+    about = (getattr(getattr(error, "param", None), "help", None) or "").rstrip(".")
+    told = " ".join(error.format_message().split()).rstrip(".")
+    return (
+        f"{verb}: {told}{f' ({about})' if about else ''}\n`{verb} --help` lists what is possible"
+    )
+
+
+def _of_a_verb(error: Any) -> bool:
+    return error.ctx is not None and error.ctx.parent is not None
+
+
 app = typer.Typer(
-    help="Search, explain and improve the receptive fields of convolutional networks.",
-    no_args_is_help=True,
+    cls=Verbs,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -25,7 +69,9 @@ app = typer.Typer(
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting; `rfsearch settings` lists them."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one setting, and more by further --set; `rfsearch settings` lists them.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
@@ -33,6 +79,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 _DISK = {
     errno.ENOSPC: "no space is left there",
     errno.EDQUOT: "its quota is used up",
+    errno.EFBIG: "files may not grow that large there",
     errno.EACCES: "permission is denied",
     errno.EPERM: "permission is denied",
     errno.EROFS: "it is read-only",
@@ -40,26 +87,38 @@ _DISK = {
 
 
 @contextmanager
-def explained(debug: bool) -> Iterator[None]:
+def explained(debug: bool, *, resumable: bool = False) -> Iterator[None]:
     """The user's mistakes on stderr with exit code 2; an interrupt with the way to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        _say(f"interrupted; go on with: {_resume_command()}")
+        go_on = f"; go on with: {_resume_command()}" if resumable else ""
+        _say(f"rfsearch: interrupted{go_on}")
         raise typer.Exit(130) from None
-    except UserError as error:
-        if debug:
+    except Exception as error:
+        told = _told(error, resumable)
+        if told is None:
+            error.add_note("This is a fault of rfsearch and not yours; please report it.")
+        if debug or told is None:
             raise
-        _say(f"rfsearch: {error}")
+        _say(f"rfsearch: {told}")
         raise typer.Exit(2) from None
-    except OSError as error:
-        if debug or error.errno not in _DISK:
-            raise
-        _say(
-            f"rfsearch: cannot write {error.filename or 'to disk'}: {_DISK[error.errno]}. "
-            f"Put that right and go on with: {_resume_command()}"
+
+
+def _told(error: Exception, resumable: bool) -> str | None:
+    """What the user is told of something that is theirs to put right; None of a fault of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        go_on = f". Put that right and go on with: {_resume_command()}" if resumable else ""
+        return f"cannot write {error.filename or 'to disk'}: {_DISK[error.errno]}{go_on}"
+    names = {kind.__name__ for kind in type(error).__mro__}  # torch's, without importing it
+    if names & {"MemoryError", "OutOfMemoryError"} or "DefaultCPUAllocator" in str(error):
+        return (
+            "there is not enough memory; take smaller images (--image-size), fewer "
+            "(--set plan.images=N) or smaller batches (--set recipe.batch_size=N)"
         )
-        raise typer.Exit(2) from None
+    return None
 
 
 def _say(text: str) -> None:
@@ -71,10 +130,32 @@ def _resume_command() -> str:
     return shlex.join([*words, "--resume"])
 
 
-@app.command()
+def _reach_modules_here(data: str) -> None:
+    """Let ``--data package.module:factory`` name a module in the current folder, as `python -m`
+    does."""
+    from rfsearch.data import DATASETS
+
+    name, colon, function = data.partition(":")
+    if colon and name not in DATASETS and function.isidentifier():
+        sys.path.insert(0, str(Path.cwd()))
+
+
+@app.callback(invoke_without_command=True)
+def verbs(context: typer.Context) -> None:
+    """Search, explain and improve the receptive fields of convolutional networks.
+
+    To begin: rfsearch run --backbone mobilenetv2
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(short_help="Search the fields of a network, train it, write a report.")
 def run(
     backbone: Annotated[str, typer.Option(help="mobilenetv2 or resnet18.", metavar="MODEL")],
-    strategy: Annotated[str, typer.Option(help="How to look for an architecture.")] = "pmpl",
+    strategy: Annotated[
+        str, typer.Option(metavar="NAME", help="How to look for an architecture: pmpl.")
+    ] = "pmpl",
     space: Annotated[
         str,
         typer.Option(
@@ -88,34 +169,48 @@ def run(
             help="digits, fashionmnist, cifar10, imagefolder:PATH or package.module:factory.",
         ),
     ] = "digits",
-    image_size: Annotated[int | None, typer.Option(metavar="N", help="Pixels a side.")] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Pixels a side; by default the data's or the plan's."),
+    ] = None,
     budget: Annotated[
-        str, typer.Option(help="quick, standard, paper, or a duration such as 4h.")
+        str,
+        typer.Option(metavar="NAME", help="quick, standard, paper, or a duration such as 4h."),
     ] = "quick",
     plan: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Repeat the plan in a run's config.json.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Repeat the plan and settings of a run's config.json."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Every random stream derives from it.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Every random stream of the run derives from it.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Run folder; by default runs/ and a name made of the options."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run stopped, to the same end.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Time real steps and print the plan; run nothing.")
     ] = False,
-    download: Annotated[bool, typer.Option("--download", help="Fetch missing data.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch data that is missing.")
+    ] = False,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
     assignments: Set = None,
     debug: Debug = False,
 ) -> None:
-    """Search a receptive field per slot, retrain found and plain, write a report."""
-    with explained(debug):
+    """Search a receptive field for every slot of a network; train what was found from scratch,
+    and the plain network beside it; leave a run folder with report.html.
+    """
+    with explained(debug, resumable=not dry_run):
         from rfsearch.engine.config import Request
         from rfsearch.engine.whole import dry, whole
 
+        _reach_modules_here(data)
         request = Request(
             backbone=backbone,
             strategy=strategy,
@@ -136,7 +231,10 @@ def run(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN...")], debug: Debug = False
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")
+    ],
+    debug: Debug = False,
 ) -> None:
     """Rebuild report.html from the files of run folders."""
     with explained(debug):
@@ -148,9 +246,12 @@ def report(
 
 @app.command()
 def spaces(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE.toml]")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|FILE.toml]", help="Show the operators of this space."),
+    ] = None,
     backbone: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="List the slots of this backbone too.")
+        str | None, typer.Option(metavar="MODEL", help="Show the slots of this backbone.")
     ] = None,
     debug: Debug = False,
 ) -> None:
