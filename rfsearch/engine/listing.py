@@ -59,9 +59,8 @@ def list_space(name: str | None, backbone: str | None) -> str:
 
 def list_settings() -> str:
     """Every key with its default and meaning, group by group; last the plans."""
-    parts = [
-        "Change settings by --set KEY=VALUE, with one --set for each. These are the defaults."
-    ]
+    begin = "Change settings by --set KEY=VALUE, one --set for each. These are the defaults."
+    parts = [fill(begin, _width())]
     for name, owner in settings_table.GROUPS.items():
         about = (owner.__doc__ or "").partition("\n\n")[0].replace("``", "").split()
         rows = [

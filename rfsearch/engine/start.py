@@ -43,6 +43,11 @@ def in_time(run: Run) -> Run:
     seconds = duration(run.config.budget)
     if seconds is None:
         return run
+    if seconds <= FIXED_SECONDS:
+        raise UserError(
+            f"{run.config.budget} is too short: to start, measure and report alone takes about "
+            f"{FIXED_SECONDS:.0f} seconds"
+        )
     expected = estimate(run)
     factor = (seconds - FIXED_SECONDS) / (expected.seconds - FIXED_SECONDS)
     plan = stretch(run.config.plan, max(factor, 0.0))

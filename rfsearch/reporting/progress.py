@@ -110,7 +110,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Show a sentence that stays."""
         target = self.live.console if self.live else self.console
-        target.print(Text(text))
+        target.print(Text(text), soft_wrap=not self.console.is_terminal)
 
     def finish(self) -> None:
         """End the display; its last state stays on the screen."""
