@@ -1,0 +1,660 @@
+"""The command line: its options, a run from start to report, stopping it, and every mistake."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import rfsearch
+from rfsearch.backbones import BACKBONES
+from rfsearch.cli import app
+from rfsearch.data import DATASETS
+from rfsearch.engine.plan import BUDGETS
+from rfsearch.errors import UserError
+from rfsearch.strategies import STRATEGIES
+from rfsearch.training import checkpoint
+from rfsearch.training.processes import DEVICES
+
+TOP = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-c", "from rfsearch.cli import app; app(prog_name='rfsearch')"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+TINY = {
+    "plan.threads": 1,
+    "plan.width": 0.25,
+    "plan.warmup_epochs": 1,
+    "plan.search_epochs": 2,
+    "plan.adapt_epochs": 1,
+    "plan.retrain_epochs": 2,
+    "plan.effective_images": 2,
+    "plan.latency_runs": 2,
+    "digits.weights_images": 96,
+    "digits.alpha_images": 64,
+    "digits.selection_images": 32,
+    "digits.test_images": 64,
+    "recipe.batch_size": 32,
+    "pmpl.alpha_batch": 32,
+    "pmpl.minimum_epochs": 0,
+    "pmpl.patience": 1,
+}
+EPOCHS = 8
+"""Lines of history.jsonl of a tiny run: four of search, two of found, two of plain."""
+LEFT = {
+    "architecture.json",
+    "checkpoint",
+    "config.json",
+    "environment.json",
+    "history.jsonl",
+    "layers.csv",
+    "layers_plain.csv",
+    "metrics.json",
+    "model.safetensors",
+    "plain.safetensors",
+    "predictions.csv",
+    "report.html",
+    "study.journal",
+    "trials.csv",
+}
+
+
+def tiny(out, *more, backbone="mobilenetv2", **changes):
+    """The words of a run of seconds; ``changes`` are settings with ``__`` for the point."""
+    values = {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}
+    words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    return ["run", "--backbone", backbone, "--out", str(out), "--device", "cpu", *words, *more]
+
+
+def invoke(*words):
+    """The command line in this process."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def outcome(folder):
+    """What must not hang on how often a run was stopped."""
+    names = ("architecture.json", "model.safetensors", "plain.safetensors", "predictions.csv")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+# --- the options -----------------------------------------------------------------------------
+
+NEEDED = "needed"
+OPTIONS = {
+    "run": {
+        "--backbone": NEEDED,
+        "--strategy": "pmpl",
+        "--space": "pooling",
+        "--data": "digits",
+        "--image-size": None,
+        "--budget": "quick",
+        "--plan": None,
+        "--seed": 0,
+        "--out": None,
+        "--resume": False,
+        "--dry-run": False,
+        "--download": False,
+        "--device": "auto",
+        "--set": None,
+        "--debug": False,
+    },
+    "report": {"folders": NEEDED, "--debug": False},
+    "spaces": {"name": None, "--backbone": None, "--debug": False},
+    "settings": {"--debug": False},
+}
+"""Verb → option or argument → default. A new one comes with a reason, and a line here."""
+
+
+def test_the_options_of_every_verb_are_frozen():
+    verbs = get_command(app).commands
+    found = {
+        verb: {
+            option: NEEDED if parameter.required else parameter.default
+            for parameter in command.params
+            for option in parameter.opts
+        }
+        for verb, command in verbs.items()
+    }
+    assert found == OPTIONS
+
+
+def test_help_names_what_the_tables_hold():
+    told = {
+        parameter.name: parameter.help for parameter in get_command(app).commands["run"].params
+    }
+    for option, table in {
+        "backbone": BACKBONES,
+        "strategy": STRATEGIES,
+        "data": DATASETS,
+        "budget": BUDGETS,
+        "device": DEVICES,
+    }.items():
+        for name in table:
+            assert name in told[option], f"--{option} does not tell of {name}"
+
+
+def test_every_option_and_argument_is_explained():
+    for verb, command in get_command(app).commands.items():
+        assert command.help, verb
+        for parameter in command.params:
+            assert parameter.help, (verb, parameter.name)
+
+
+def test_help_answers_in_half_a_second():
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run(
+            [*COMMAND, "--help"], env=ENVIRONMENT, capture_output=True, text=True
+        )
+        seconds.append(time.perf_counter() - began)
+        assert done.returncode == 0
+        for verb in OPTIONS:
+            assert f"\n  {verb} " in done.stdout
+    assert min(seconds) < 0.5, seconds
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\nfrom rfsearch.cli import app\n"
+        "for words in ([], ['--help'], ['run', '--help'], ['run'], ['settings', '--help']):\n"
+        "    try: app(words, prog_name='rfsearch')\n"
+        "    except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'optuna', 'plotly', 'sklearn', 'nni', 'PIL'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_without_a_verb_the_verbs_are_told():
+    found = invoke()
+    assert found.exit_code == 0
+    assert found.stdout == invoke("--help").stdout
+    assert "rfsearch run --backbone mobilenetv2" in found.stdout
+
+
+# --- a run from start to report --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run never stopped, by a process of its own; ``--resume`` where nothing is to resume."""
+    folder = tmp_path_factory.mktemp("cli") / "runs" / "whole"
+    done = subprocess.run(
+        [*COMMAND, *tiny(folder, "--resume")], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_leaves_every_file_and_says_where(finished):
+    folder, done = finished
+    assert {path.name for path in folder.iterdir()} == LEFT
+    assert str(folder / "report.html") in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr, "control codes, and nobody looks"
+    assert "\r" not in done.stderr
+    assert len(done.stderr.splitlines()) < 12, "one line per phase where there is no terminal"
+    for phase in ("searching", "training found", "training plain", "measuring"):
+        assert phase in done.stderr
+    assert len((folder / "history.jsonl").read_text().splitlines()) == EPOCHS
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_a_finished_run_says_so(finished):
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    found = invoke(*tiny(folder, "--resume"))
+    assert found.exit_code == 0
+    assert "finished already" in found.stdout
+    assert str(folder / "report.html") in found.stdout
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_run_is_not_begun_twice_in_one_folder(finished):
+    folder, _ = finished
+    assert mistake(*tiny(folder), folder=folder).endswith("or name another folder by --out\n")
+    assert "--resume" in mistake(*tiny(folder), folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "named"),
+    [
+        ({}, ["--seed", "1"], "seed 0 → 1"),
+        ({"recipe__lr": 0.5}, [], "recipe.lr"),
+        ({"plan__retrain_epochs": 3}, ["--space", "pmpl"], "plan.retrain_epochs 2 → 3"),
+    ],
+)
+def test_other_options_do_not_resume(finished, changes, more, named):
+    folder, _ = finished
+    told = mistake(*tiny(folder, "--resume", *more, **changes), folder=folder)
+    assert named in told
+    assert "begun with other options" in told
+
+
+def test_the_report_is_rebuilt_from_the_folder(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    page = (folder / "report.html").read_text()
+    (folder / "report.html").unlink()
+    found = invoke("report", folder)
+    assert found.exit_code == 0
+    assert found.stdout.strip() == str(folder / "report.html")
+    assert len((folder / "report.html").read_text()) == pytest.approx(len(page), rel=0.01)
+
+
+def test_what_a_run_found_gives_its_accuracy_again(finished):
+    """`rfsearch.load`, and the two files alone, on test data made anew."""
+    import torch
+    from safetensors.torch import load_file
+
+    from rfsearch import data
+    from rfsearch.backbones.realise import realise
+    from rfsearch.spaces import Architecture
+
+    folder, _ = finished
+    config, metrics = read(folder / "config.json"), read(folder / "metrics.json")
+    digits = {
+        key.removeprefix("digits."): value
+        for key, value in config["settings"].items()
+        if key.startswith("digits.")
+    }
+    made = data.load(
+        "digits",
+        seed=config["settings"]["data.seed"],
+        image_size=tuple(config["image_size"]),
+        images=config["plan"]["images"],
+        test_images=config["plan"]["test_images"],
+        settings=data.DigitsSettings(**digits),
+    )
+    images = data.normalise(made.test.pixels, made.mean, made.std)
+    rebuilt = realise(Architecture.from_json(read(folder / "architecture.json")))
+    rebuilt.load_state_dict(load_file(folder / "model.safetensors"))
+    for network in (rfsearch.load(folder), rebuilt.eval()):
+        assert not network.training
+        with torch.no_grad():
+            right = network(images).argmax(1) == made.test.labels
+        assert right.float().mean().item() == metrics["networks"]["found"]["accuracies"][0]
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = invoke(*tiny("run", "--dry-run", backbone="resnet18", plan__width=0.125))
+    assert found.exit_code == 0, found.output
+    for word in ("search", "found", "plain", "EPOCHS", "MINUTES", "Memory", "disk", "alpha steps"):
+        assert word in found.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- stopped ---------------------------------------------------------------------------------
+
+
+def begin(words, cwd):
+    return subprocess.Popen(
+        words,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_epochs(process, folder, epochs):
+    """Until the history has so many lines."""
+    deadline = time.monotonic() + 60
+    history = folder / "history.jsonl"
+    while not history.exists() or history.read_bytes().count(b"\n") < epochs:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "the run stands still"
+        time.sleep(0.01)
+
+
+def test_interrupted_and_killed_it_comes_to_the_same_end(finished, tmp_path):
+    """Ctrl-C at one epoch, the command it prints, ``kill -9`` at a later one, then to the end."""
+    first, second = sorted(random.sample(range(1, EPOCHS), 2))
+    process = begin([*COMMAND, *tiny("a run")], tmp_path)
+    wait_for_epochs(process, tmp_path / "a run", first)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    printed = told.splitlines()[-1].partition("go on with: ")[2]
+    program, *words = shlex.split(printed)
+    assert program == "rfsearch"
+    assert words == tiny("a run", "--resume")
+
+    process = begin([*COMMAND, *words], tmp_path)
+    wait_for_epochs(process, tmp_path / "a run", second)
+    process.kill()
+    process.communicate(timeout=60)
+    assert not (tmp_path / "a run" / "report.html").exists()
+
+    done = invoke(*tiny(tmp_path / "a run", "--resume"))
+    assert done.exit_code == 0, (first, second, done.output)
+    assert outcome(tmp_path / "a run") == outcome(finished[0]), (first, second)
+
+
+def test_a_broken_checkpoint_is_told_and_may_be_deleted(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    for name in ("metrics.json", "report.html", "checkpoint/plain-0.safetensors"):
+        (folder / name).unlink()
+    state = folder / "checkpoint" / "state.pt"
+    state.write_bytes(state.read_bytes()[:-100])
+    found = invoke(*tiny(folder, "--resume"))
+    assert found.exit_code == 2
+    told = found.stderr.splitlines()[-1]
+    assert told.startswith(f"rfsearch: {state} cannot be read")
+    assert "delete it" in told
+    state.unlink()
+    done = invoke(*tiny(folder, "--resume"))
+    assert done.exit_code == 0, done.output
+    assert outcome(folder) == outcome(finished[0])
+    assert len((folder / "history.jsonl").read_text().splitlines()) == EPOCHS
+
+
+@pytest.mark.parametrize("writes", [0, 1, 5, 9])
+def test_a_full_disk_is_told_and_nothing_half_written_stays(tmp_path, monkeypatch, writes):
+    """The disk takes some files and no more; then there is room again."""
+    left = [writes]
+    real = os.fsync
+
+    def full(handle):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    folder = tmp_path / "run"
+    words = tiny(folder, backbone="resnet18", plan__width=0.125)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        patched.setattr(sys, "argv", ["rfsearch", *words])
+        found = invoke(*words)
+    assert found.exit_code == 2, found.output
+    told = found.stderr.splitlines()[-1]
+    assert told.startswith("rfsearch: cannot write")
+    assert "no space is left" in told
+    assert told.endswith(shlex.join(["rfsearch", *words, "--resume"]))
+    assert not list(folder.rglob("*.partial"))
+    for path in folder.glob("*.json"):
+        read(path)
+    if (state := folder / "checkpoint" / "state.pt").exists():
+        assert checkpoint.load(state)
+
+
+# --- what is listed --------------------------------------------------------------------------
+
+
+def test_spaces_are_listed():
+    found = invoke("spaces").stdout
+    for name in rfsearch_spaces():
+        assert f"\n{name} " in found
+
+
+def rfsearch_spaces():
+    from rfsearch.spaces import names
+
+    return names()
+
+
+def test_a_space_shows_its_operators_and_a_backbone_its_slots():
+    found = invoke("spaces", "pmpl", "--backbone", "mobilenetv2").stdout
+    for label in ("identity", "ssp", "max 3", "avg 7", "features.2.conv.1.0", "16 slots"):
+        assert label in found
+    assert "8^16" in found
+    slots = invoke("spaces", "--backbone", "resnet18").stdout
+    assert "layer4.1.conv1" in slots
+    assert "max 3" not in slots
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 250])
+def test_settings_list_every_key_within_the_terminal(monkeypatch, columns):
+    from rfsearch.engine.settings import all_keys
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = invoke("settings").stdout.splitlines()
+    told = {line.split()[0] for line in lines if line.startswith("  ")}
+    assert {key.name for key in all_keys()} <= told
+    assert max(map(len, lines)) <= min(max(columns, 75), 100)
+
+
+# --- mistakes --------------------------------------------------------------------------------
+
+
+def tree(folder):
+    return sorted(str(path) for path in folder.rglob("*") if "__pycache__" not in path.parts)
+
+
+def mistake(*words, folder):
+    """What a mistake is told in: two lines at most, exit code 2, and the folder as it was."""
+    before = tree(folder)
+    found = invoke(*words)
+    assert found.exit_code == 2, found.output
+    assert found.stdout == ""
+    assert "Traceback" not in found.stderr
+    assert 1 <= len(found.stderr.splitlines()) <= 2, found.stderr
+    assert found.stderr.startswith("rfsearch")
+    assert tree(folder) == before
+    return found.stderr
+
+
+SPACE = 'description = "a space"\nform = "residual"\n\n[[operators]]\nname = "identity"\n'
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to be in, with everything in it that can be wrong."""
+    import numpy as np
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def images(folder, count=6, side=40):
+        folder.mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(np.full((side, side, 3), index, np.uint8)).save(
+                folder / f"{index}.png"
+            )
+
+    images(tmp_path / "alone" / "cats")
+    for name in ("cats", "dogs"):
+        images(tmp_path / "broken" / name)
+        images(tmp_path / "small" / name, side=6)
+        images(tmp_path / "few" / name, count=2)
+        images(tmp_path / "good" / name)
+        (tmp_path / "none" / name).mkdir(parents=True)
+    (tmp_path / "broken" / "cats" / "3.png").write_bytes(b"this is no image")
+    (tmp_path / "broken" / "dogs" / "4.png").write_bytes(b"")
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "torn.toml").write_text('description = "a space"\nform = \n')
+    (tmp_path / "bare.toml").write_text('description = "a space"\nform = "residual"\n')
+    (tmp_path / "form.toml").write_text(SPACE.replace("residual", "resdual"))
+    (tmp_path / "name.toml").write_text(SPACE + '\n[[operators]]\nname = "maxpool"\nkernel = 3\n')
+    for kernel in ("4", "-3", '"3"'):
+        name = kernel.strip('"-')
+        (tmp_path / f"kernel{name}.toml").write_text(
+            f'{SPACE}\n[[operators]]\nname = "max_pool"\nkernel = {kernel}\n'
+        )
+    (tmp_path / "key.toml").write_text(SPACE + '\n[[operators]]\nname = "max_pool"\nkernle = 3\n')
+    (tmp_path / "mine.py").write_text(
+        'def fails():\n    raise RuntimeError("boom")\n\n\ndef three():\n    return 3\n'
+    )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years")
+    for name, text in {
+        "torn": '{"format": 1,\n "seed": 0',
+        "newer": '{"format": 99}',
+        "bare": '{"format": 1}',
+        "list": "[]",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    return tmp_path
+
+
+WRONG_OPTIONS = {
+    "": ["--backbone", "mobilenetv2 or resnet18"],
+    "--backbone": ["--backbone"],
+    "--backbone mobilnetv2": ["'mobilnetv2'", "did you mean 'mobilenetv2'", "resnet18"],
+}
+WRONG = {
+    "--nonsense": ["--nonsense", "--help"],
+    "extra": ["extra"],
+    "--space poling": ["'poling'", "did you mean 'pooling'", "pmpl", ".toml"],
+    "--space nowhere.toml": ["no file nowhere.toml"],
+    "--space torn.toml": ["torn.toml", "line 2"],
+    "--space bare.toml": ["bare.toml", "'operators' is missing"],
+    "--space form.toml": ["form.toml", "'resdual'", "residual, paper"],
+    "--space name.toml": ["name.toml", "entry 2", "'maxpool'", "did you mean 'max_pool'"],
+    "--space kernel4.toml": ["kernel4.toml", "entry 2", "odd", "not 4"],
+    "--space kernel3.toml": ["entry 2", "odd", "not '3'"],
+    "--space key.toml": ["key.toml", "entry 2", "kernle"],
+    "--strategy pml": ["'pml'", "did you mean 'pmpl'"],
+    "--budget quik": ["'quik'", "quick, standard, paper", "4h"],
+    "--budget 0s": ["too short"],
+    "--device gpu": ["'gpu'", "auto, cpu, cuda, mps"],
+    "--seed one": ["--seed"],
+    "--image-size wide": ["--image-size"],
+    "--image-size 0": ["image_size", "not 0"],
+    "--image-size -5": ["image_size", "not -5"],
+    "--image-size 12": ["at least 16 pixels", "--image-size 16"],
+    "--image-size 1000000": ["not enough memory", "--image-size"],
+    "--plan nowhere.json": ["no file nowhere.json"],
+    "--plan file": ["file, line 1"],
+    "--plan .": [". cannot be read"],
+    "--plan bare/config.json": ["bare/config.json", "seed"],
+    "--data digit": ["'digit'", "did you mean 'digits'", "imagefolder"],
+    "--data mine:fails": ["mine:fails() failed", "boom"],
+    "--data mine:three": ["mine:three() returned", "expected"],
+    "--data mine:two": ["mine", "'two'"],
+    "--data yours:two": ["'yours'", "digits"],
+    "--data no.such:two": ["'no'", "current folder"],
+    "--data cifar10:nowhere": ["nowhere"],
+    "--data imagefolder:": ["imagefolder:PATH"],
+    "--data imagefolder:nowhere": ["nowhere", "no such folder"],
+    "--data imagefolder:file": ["file"],
+    "--data imagefolder:none": ["no images in none"],
+    "--data imagefolder:alone": ["one class", "'cats'"],
+    "--data imagefolder:broken": ["2 of 12", "cats/3.png", "dogs/4.png"],
+    "--data imagefolder:small": ["12 of 12", "6×6", "at least 8"],
+    "--data imagefolder:few": ["'cats' (2)", "at least 4"],
+    "--data imagefolder:good --set recipe.batch_size=64": ["weights", "--set recipe.batch_size"],
+    "--set pmpl.threshold": ["KEY=VALUE", "'pmpl.threshold'"],
+    "--set =": ["rfsearch settings"],
+    "--set pmpl.treshold=1": ["'pmpl.treshold'", "did you mean 'pmpl.threshold'"],
+    "--set threshold=1": ["'threshold'", "did you mean pmpl.threshold", "rfsearch settings"],
+    "--set pmpl.threshold=high": ["pmpl.threshold", "'high'", "a number"],
+    "--set pmpl.threshold=nan": ["pmpl.threshold", "'nan'"],
+    "--set pmpl.progressive=maybe": ["pmpl.progressive", "true or false"],
+    "--set recipe.batch_size=2.5": ["recipe.batch_size", "whole number"],
+    "--set recipe.batch_size=0": ["recipe.batch_size", "2 or more"],
+    "--set recipe.batch_size=1": ["recipe.batch_size", "2 or more"],
+    "--set pmpl.alpha_batch=-1": ["pmpl.alpha_batch", "2 or more"],
+    "--set pmpl.alpha_every=0": ["pmpl.alpha_every", "more than 0"],
+    "--set pmpl.deadline=never": ["pmpl.deadline", "argmax, pair"],
+    "--set recipe.lr=0": ["recipe.lr", "more than 0"],
+    "--set augment.shift=-1": ["shift", "0 or more"],
+    "--set augment.padding=none": ["padding", "reflect or zero"],
+    "--set digits.min_size=99": ["min_size <= max_size"],
+    "--set digits.test_images=0": ["at least one image"],
+    "--set backbone.stem=large": ["backbone.stem", "'large'"],
+    "--set slots.include=features.2": ["'features.2'", "features.2.conv.1.0"],
+    "--set slots.exclude=all": ["'all'", "features.17.conv.1.0"],
+    "--set plan.layout=rows": ["plan.layout", "channels_last"],
+    "--set plan.images=2": ["images", "at least 4"],
+    **{
+        f"--set plan.{name}=-1": [f"plan.{name}", "not -1"]
+        for name in (
+            "width",
+            "image_size",
+            "images",
+            "test_images",
+            "warmup_epochs",
+            "search_epochs",
+            "adapt_epochs",
+            "retrain_epochs",
+            "retrain_seeds",
+            "effective_images",
+            "latency_runs",
+            "threads",
+        )
+    },
+    **{
+        f"--set plan.{name}=0": [f"plan.{name}", "more than 0"]
+        for name in ("width", "search_epochs", "retrain_epochs", "retrain_seeds")
+    },
+    "--out file": ["--out file", "name a folder"],
+    "--out file/below": ["--out file/below", "cannot be written"],
+    "--out other": ["--out other", "no run folder"],
+    "--out other --resume": ["--out other", "no run folder"],
+    "--out torn": ["torn", "--resume"],
+    "--out torn --resume": ["torn/config.json, line 2"],
+    "--out newer --resume": ["newer/config.json", "format 99"],
+    "--out bare --resume": ["bare/config.json", "seed"],
+    "--out list --resume": ["list/config.json", '"format": 1'],
+}
+WRONG_ELSEWHERE = {
+    "nonsense": ["'nonsense'", "--help"],
+    "report": ["RUN", "--help"],
+    "report nowhere": ["nowhere"],
+    "report file": ["file"],
+    "report other": ["other", "config.json"],
+    "report bare": ["bare", "not finished", "--resume"],
+    "spaces poling": ["'poling'", "did you mean 'pooling'"],
+    "spaces name.toml": ["name.toml", "'maxpool'"],
+    "spaces pooling other": ["other"],
+    "spaces --backbone vgg": ["'vgg'", "mobilenetv2, resnet18"],
+    "settings pmpl": ["pmpl"],
+}
+EVERY_WRONG = {
+    **{f"run {words}".strip(): told for words, told in WRONG_OPTIONS.items()},
+    **{f"run --backbone mobilenetv2 {words}": told for words, told in WRONG.items()},
+    **WRONG_ELSEWHERE,
+}
+
+
+@pytest.mark.parametrize(("words", "told"), EVERY_WRONG.items(), ids=EVERY_WRONG.keys())
+def test_a_mistake_is_told(place, words, told):
+    found = mistake(*words.split(), folder=place)
+    for part in told:
+        assert part in found, found
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that nobody can write to")
+def test_a_folder_that_cannot_be_made(place):
+    found = mistake("run", "--backbone", "mobilenetv2", "--out", "/proc/run", folder=place)
+    assert "--out /proc/run cannot be written" in found
+
+
+def test_debug_shows_where_a_mistake_was_found(place):
+    found = invoke("spaces", "poling", "--debug")
+    assert isinstance(found.exception, UserError)
+    assert found.exit_code == 1
+    assert list(place.rglob("*.html")) == []
+
+
+def test_a_fault_of_ours_is_shown_as_one(monkeypatch):
+    def broken(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("rfsearch.engine.whole.whole", broken)
+    found = invoke("run", "--backbone", "mobilenetv2")
+    assert found.exit_code == 1
+    assert isinstance(found.exception, ZeroDivisionError)
+    assert "not yours" in found.exception.__notes__[0]
