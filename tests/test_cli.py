@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -23,6 +24,7 @@ from rfsearch.backbones import BACKBONES
 from rfsearch.cli import app
 from rfsearch.data import DATASETS
 from rfsearch.engine.plan import BUDGETS
+from rfsearch.engine.settings import parse
 from rfsearch.errors import UserError
 from rfsearch.strategies import STRATEGIES
 from rfsearch.training import checkpoint
@@ -431,6 +433,26 @@ def test_settings_list_every_key_within_the_terminal(monkeypatch, columns):
     told = {line.split()[0] for line in lines if line.startswith("  ")}
     assert {key.name for key in all_keys()} <= told
     assert max(map(len, lines)) <= min(max(columns, 75), 100)
+
+
+# --- the README ------------------------------------------------------------------------------
+
+
+def test_the_readme_tells_what_is_there():
+    text = (TOP / "README.md").read_text()
+    lines = text.splitlines()
+    assert lines.count("pip install -e . && rfsearch run --backbone mobilenetv2") == 1
+    assert lines.count("pip install -e '.[dev]' && pytest") == 1
+    for name in LEFT:
+        assert f"`{name}" in text, name
+    for verb in OPTIONS:
+        assert f"rfsearch {verb}" in text, verb
+    known = {option for options in OPTIONS.values() for option in options}
+    assert set(re.findall(r"(?<![\w-])--\w[\w-]*", text)) <= known
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert link.startswith("https://") or (TOP / link).exists(), link
+    for assignment in re.findall(r"--set (\w+\.\w+=\w+)", text):
+        assert parse([assignment])
 
 
 # --- mistakes --------------------------------------------------------------------------------
