@@ -40,7 +40,7 @@ DEADLINES = ("argmax", "pair")
 class PMPLSettings:
     """Every dial and guard of the search; the report prints them all."""
 
-    alpha_lr: float = setting(0.02, "Adam's step on alpha (PMPL's code: 3e-4 over many epochs)")
+    alpha_lr: float = setting(0.03, "Adam's step on alpha (PMPL's code: 3e-4 over many epochs)")
     alpha_beta1: float = setting(0.5, "Adam's first beta for alpha (PMPL's code)")
     alpha_beta2: float = setting(0.999, "Adam's second beta for alpha (PMPL's code)")
     alpha_weight_decay: float = setting(1e-3, "Adam's weight decay for alpha (PMPL's code)")
