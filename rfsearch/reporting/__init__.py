@@ -7,6 +7,7 @@ libraries (pandas, plotly, jinja2, rich) load when a function needs them.
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import get_terminal_size
 
 __all__ = ["summarise", "write_report"]
 
@@ -26,4 +27,4 @@ def summarise(run_folder: Path) -> str:
     from rfsearch.reporting.records import read
     from rfsearch.reporting.terminal import summary
 
-    return summary(read(Path(run_folder)))
+    return summary(read(Path(run_folder)), min(88, get_terminal_size((88, 24)).columns))
