@@ -217,7 +217,7 @@ def test_a_run_folder_is_not_taken_over(never_stopped, begin, tmp_path):
     out = never_stopped.folder.path
     with pytest.raises(UserError, match=r"holds a run already.*--resume"):
         begin(out)
-    with pytest.raises(UserError, match=r"begun with other options: recipe\.lr 0\.05 → 0\.2"):
+    with pytest.raises(UserError, match=r"begun with other options: recipe\.lr [0-9.]+ → 0\.2"):
         begin(out, resume=True, settings={"recipe.lr": 0.2})
     with pytest.raises(UserError, match=r"other options: seed 0 → 3"):
         begin(out, resume=True, seed=3)
