@@ -40,6 +40,7 @@ def max_pyramid(x: Tensor, kernels: Sequence[int]) -> list[Tensor]:
     The forward pass equals separate pools bit for bit (max 3 of max 3 is max 5); where values tie
     the gradient is another valid subgradient.
 
+    >>> import torch
     >>> x = torch.randn(1, 1, 9, 9)
     >>> a, b = max_pyramid(x, [3, 7])
     >>> torch.equal(b, F.max_pool2d(x, 7, stride=1, padding=3))
