@@ -175,8 +175,9 @@ def summary(rows: list[Row]) -> str:
         values = [100 * row.accuracy for row in group]
         spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
         mean = statistics.mean(values)
-        form = "none" if arm == "plain" else FORMS[space]
-        above = "" if arm == "plain" else f"{mean - 100 * base:+.1f}"
+        is_plain = group[0].choice == "plain"
+        form = "none" if is_plain else FORMS[space]
+        above = "" if is_plain else f"{mean - 100 * base:+.1f}"
         lines.append(f"| {form} | {arm} | {len(values)} | {mean:.1f}{spread} | {above} |")
     return "\n".join(lines)
 
@@ -187,8 +188,8 @@ def grouped(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
     names = {"plain": "plain backbone", "found": "found by PMPL"}
     for row in sorted(rows, key=lambda row: (row.space != "pooling", row.choice, row.seed)):
         arm = "random choice" if row.choice.startswith("random") else row.choice
-        arm = "plain" if arm == "plain" else names.get(arm, arm)
-        if arm not in ("plain", "random choice", *names.values()):
+        arm = names.get(arm, arm)
+        if arm not in ("random choice", *names.values()):
             arm = f"{arm} everywhere"
         groups.setdefault((row.space, arm), []).append(row)
     return groups
@@ -223,6 +224,17 @@ def expected_agreement(first: list[str], second: list[str]) -> float:
     return sum(first.count(label) * second.count(label) for label in set(first)) / len(first)
 
 
+def missing(rows: list[Row]) -> str:
+    """A sentence on what is not trained yet."""
+    todo = {(cell.space, cell.choice, cell.seed) for cell in cells()}
+    left = len(todo - {(row.space, row.choice, row.seed) for row in rows})
+    return (
+        f"\n**Not finished:** {left} of {len(todo)} networks are not trained yet.\n"
+        if left
+        else ""
+    )
+
+
 def page(rows: list[Row]) -> str:
     """reports/quick/README.md."""
     import torch
@@ -237,11 +249,11 @@ training seeds; for found, search seeds; for random, drawn architectures. ± is 
 {summary(rows)}
 
 {agreement(rows)}
-
+{missing(rows)}
 Rebuilt by `python benchmarks/quick_table.py`; raw rows in `table.csv`. {len(rows)} networks,
 {seconds / 60:.0f} minutes of one thread each; torch {torch.__version__}, Python
 {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores. With so few seeds these
-are means, not verdicts: a difference below about 1.5 points is within the spread.
+are means, not verdicts: compare a difference with the sd beside it.
 """
 
 
