@@ -15,7 +15,7 @@ from torch import nn
 
 from rfsearch import backbones, spaces, strategies
 from rfsearch.backbones.realise import realise
-from rfsearch.backbones.supernet import Supernet
+from rfsearch.backbones.supernet import supernet
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config
@@ -147,10 +147,8 @@ def new_search(run: Run) -> Strategy:
     """The strategy at its start; it gets the search splits and nothing that leads to test data."""
     config, plan = run.config, run.config.plan
     with seeded(stream(config.seed, "search", "weights")):
-        network = backbones.build(run.backbone)
-        slots = backbones.entry(run.backbone.name).slots(network)
-        chosen = config.group(SlotSettings).choose(slots)
-        network = Supernet(network, chosen, spaces.load_space(config.space))
+        slots, space = config.group(SlotSettings), spaces.load_space(config.space)
+        network = supernet(run.backbone, space, include=slots.included, exclude=slots.excluded)
     stages = Stages(plan.warmup_epochs, plan.search_epochs, plan.adapt_epochs)
     strategy = strategies.resolve(config.strategy)
     return strategy(

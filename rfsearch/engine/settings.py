@@ -27,9 +27,19 @@ class SlotSettings:
     include: str = setting("", "full names of slots, with commas between; empty takes all")
     exclude: str = setting("", "full names of slots to leave plain")
 
+    @property
+    def included(self) -> list[str]:
+        """The names in ``include``."""
+        return _names(self.include)
+
+    @property
+    def excluded(self) -> list[str]:
+        """The names in ``exclude``."""
+        return _names(self.exclude)
+
     def choose(self, slots: Sequence[Slot]) -> tuple[Slot, ...]:
         """The slots these settings name, in network order."""
-        return choose_slots(slots, _names(self.include), _names(self.exclude))
+        return choose_slots(slots, self.included, self.excluded)
 
 
 @dataclass(frozen=True, kw_only=True)
