@@ -91,11 +91,13 @@ class Analysis:
         image_size: (height, width).
         layers: one row per call of a layer, in the order of the graph.
         totals: parameters of the module, used or not; multiply-adds and window operations.
+        nodes: for each layer the node of the exported graph that it is.
     """
 
     image_size: tuple[int, int]
     layers: tuple[Layer, ...]
     totals: Totals
+    nodes: tuple[str, ...] = ()
 
     def of(self, name: str, call: int = 0) -> Layer:
         """The row of one call of a layer."""

@@ -16,34 +16,41 @@ from rfsearch.analysis.follow import Step, follow, module_name, source
 from rfsearch.analysis.layers import Analysis, Layer, Totals
 
 
-def walk(module: nn.Module, image_size: tuple[int, int], channels: int = 3) -> Analysis:
+def walk(
+    module: nn.Module,
+    image_size: tuple[int, int],
+    channels: int = 3,
+    program: ExportedProgram | None = None,
+) -> Analysis:
     """Fields, shapes, parameters and cost of every layer, from one pass over the graph.
 
     Args:
         module: any module that takes one batch of images (N, C, H, W); it is not changed.
         image_size: (height, width).
         channels: C.
+        program: the module as `capture` has it at this size, where that is known already.
 
     Raises:
         UserError: an operator without a rule, or a module that torch.export cannot capture.
     """
-    program = capture(module, image_size, channels)
+    program = program or capture(module, image_size, channels)
     parameters = _Parameters(program)
     calls: Counter[str] = Counter()
-    layers = []
+    layers, nodes = [], []
     for step in follow(program):
         new = parameters.take(step.call.params)
         kind = _kind(step, new)
         if kind:
             name = module_name(step.node)
             layers.append(_layer(step, name, calls[name], kind, new, image_size))
+            nodes.append(step.node.name)
             calls[name] += 1
     totals = Totals(
         sum(parameter.numel() for parameter in module.parameters()),
         sum(layer.macs for layer in layers),
         sum(layer.window_ops for layer in layers),
     )
-    return Analysis(image_size, tuple(layers), totals)
+    return Analysis(image_size, tuple(layers), totals, tuple(nodes))
 
 
 class _Parameters:
