@@ -7,13 +7,17 @@ the module and the line of code that called it.
 
 from __future__ import annotations
 
+import io
+import logging
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from rfsearch.analysis.diagnosis import why
 from rfsearch.errors import UserError
 
 
@@ -27,15 +31,27 @@ def capture(
     example = torch.zeros(batch, channels, *image_size)
     like = next((p for p in module.parameters() if p.is_floating_point()), example)
     with evaluating(module):
+        image = example.to(like.device, like.dtype)
         try:
-            return torch.export.export(module, (example.to(like.device, like.dtype),))
+            with _silence():
+                return torch.export.export(module, (image,))
         except Exception as error:
-            size = "×".join(map(str, image_size))
-            why = next(filter(str.strip, str(error).splitlines()), "no reason given")
-            raise UserError(
-                f"torch.export cannot capture {type(module).__name__} at {size} pixels with "
-                f"{channels} channels: {type(error).__name__}: {why.strip()}"
-            ) from error
+            raise UserError(why(module, image, error)) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """torch.export prints graphs, logs and warns beside what it raises."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    nothing = io.StringIO()
+    with redirect_stdout(nothing), redirect_stderr(nothing), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
 
 
 @contextmanager

@@ -9,25 +9,31 @@ the scale of the gradient, and so its sizes are not comparable with these.
 Ours: the square is centred on the median row and column of the mass. In RepLKNet it is the
 centre of the image, which is the same wherever every map has an even length, and unfair to odd
 ones, whose centre unit lies elsewhere.
+
+The network runs as its exported graph, node by node, so that functional calls and every call of
+a shared module have their field too; one forward pass per image serves all layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
-from rfsearch.analysis.capture import evaluating
+from rfsearch.analysis.capture import capture, constants
+from rfsearch.analysis.follow import module_names
+from rfsearch.analysis.units import Unit
 from rfsearch.errors import UserError, unknown
 
 Mass = NDArray[np.float64]
+
+SHARES = (0.2, 0.3, 0.5, 0.9, 0.99)
+"""RepLKNet's shares of the mass, and 90 %."""
 
 
 def effective_sizes(
@@ -55,50 +61,73 @@ def effective_sizes(
 
 
 def effective_maps(module: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Mass]:
-    """The mass itself, (H, W) for every name: one forward pass, one backward pass per name.
+    """The mass itself, (H, W) for every name of a module: of its output.
 
     Of a module that is called several times, the last call counts.
     """
-    weights = {name: p.detach() for name, p in module.named_parameters()}
-    pixels = images.detach().requires_grad_()
-    with evaluating(module), torch.enable_grad(), _centres(module, names) as centres:
-        functional_call(module, weights, (pixels,))
-    silent = [name for name in names if name not in centres]
-    if silent:
-        raise UserError(f"no effective field: {', '.join(silent)} did not run on these images")
-    maps = {}
-    for name in names:
-        (gradient,) = torch.autograd.grad(
-            centres[name], pixels, retain_graph=True, materialize_grads=True
-        )
-        mass = gradient.clamp_min_(0).double().sum(1).mean(0)
-        maps[name] = mass.cpu().numpy()
-    return maps
+    _, channels, height, width = images.shape
+    program = capture(module, (height, width), channels)
+    nodes = {name: _last_node(program, module, name) for name in names}
+    centre = {node.name: _of_map(name, node) for name, node in nodes.items()}
+    found = masses(program, images, centre)
+    return {name: found[node.name] for name, node in nodes.items()}
 
 
-@contextmanager
-def _centres(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Fills in the centre unit of every named module while the network runs.
+def _last_node(program: ExportedProgram, module: nn.Module, name: str) -> fx.Node:
+    """The last operator inside the module called ``name``."""
+    parts = dict(module.named_modules())
+    if name not in parts:
+        raise unknown("layer", name, parts)
+    inside: list[fx.Node] = [n for n in program.graph.nodes if name in module_names(n)]
+    if not inside:
+        raise UserError(f"no effective field: {name} did not run on these images")
+    return inside[-1]
 
-    Taken inside the hook, because an activation may work in place on the output later.
+
+def _of_map(name: str, node: fx.Node) -> Unit:
+    value = node.meta["val"]
+    if not isinstance(value, Tensor) or value.ndim != 4:
+        raise UserError(f"no effective field: the output of {name} is no map (N, C, H, W)")
+    return Unit((None, None, value.shape[2] // 2, value.shape[3] // 2))
+
+
+def masses(program: ExportedProgram, images: Tensor, units: Mapping[str, Unit]) -> dict[str, Mass]:
+    """The mass (H, W) of a unit of every node named, the mean over images.
+
+    Args:
+        program: a network captured for one image.
+        images: (N, C, H, W); taken one by one, in this order.
+        units: by name of the node, the unit of its output.
     """
-    parts, centres = dict(module.named_modules()), dict[str, Tensor]()
+    total = {name: np.zeros(tuple(images.shape[2:])) for name in units}
+    for image in torch.split(images, 1):
+        for name, gradient in _gradients(program, image, units):
+            total[name] += gradient.clamp_min_(0).double().sum((0, 1)).cpu().numpy()
+    return {name: mass / len(images) for name, mass in total.items()}
 
-    def keep(name: str, part: nn.Module, inputs: object, output: Tensor) -> None:  # noqa: ARG001
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            raise UserError(f"no effective field: the output of {name} is no map (N, C, H, W)")
-        centres[name] = output[:, :, output.shape[2] // 2, output.shape[3] // 2].sum()
 
-    handles = []
-    try:
-        for name in names:
-            if name not in parts:
-                raise unknown("layer", name, parts)
-            handles.append(parts[name].register_forward_hook(partial(keep, name)))
-        yield centres
-    finally:
-        for handle in handles:
-            handle.remove()
+@torch.enable_grad()
+def _gradients(
+    program: ExportedProgram, image: Tensor, units: Mapping[str, Unit]
+) -> Iterator[tuple[str, Tensor]]:
+    """One forward pass, then a backward pass per unit to the image."""
+    stored = {name: tensor.detach() for name, tensor in constants(program).items()}
+    pixels = image.detach().clone().requires_grad_()
+    values: dict[fx.Node, Any] = {}
+    units_seen: dict[str, Tensor] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            # a clone, because a network may work in place on its input
+            values[node] = stored[node.name] if node.name in stored else pixels.clone()
+        elif node.op == "call_function":
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = node.target(*args, **kwargs)
+            if node.name in units:  # now, because a later operator may work in place
+                units_seen[node.name] = values[node][units[node.name].index].sum()
+    del values
+    for name, unit in units_seen.items():
+        (gradient,) = torch.autograd.grad(unit, pixels, retain_graph=True, materialize_grads=True)
+        yield name, gradient
 
 
 def square(mass: Mass, share: float) -> tuple[int, int]:

@@ -125,8 +125,14 @@ def _rule(node: fx.Node, call: Call) -> Rule:
 
 def module_name(node: fx.Node) -> str:
     """Full name of the innermost module that called the operator, the same for every call."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return re.sub(r"@\d+", "", stack[-1][0]) if stack else ""  # torch marks a second call @1
+    names = module_names(node)
+    return names[-1] if names else ""
+
+
+def module_names(node: fx.Node) -> list[str]:
+    """Full names of all modules the operator was called in, outermost first."""
+    stack = (node.meta.get("nn_module_stack") or {}).values()
+    return [re.sub(r"@\d+", "", name) for name, _ in stack]  # torch marks a second call @1
 
 
 def source(node: fx.Node) -> str:

@@ -44,23 +44,23 @@ def load(spec: str, request: Request) -> Dataset:
     return assemble(spec, "", classes, bool(made.get("flips", False)), splits)
 
 
-def find(spec: str) -> Callable[[], Any]:
-    """The function called ``spec``."""
+def find(spec: str, what: str = "data") -> Callable[[], Any]:
+    """The function called ``spec``; ``what`` it stands for is named in errors."""
     module_name, _, attribute = spec.partition(":")
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name + ".").startswith(error.name + "."):
             raise UserError(
-                f"no module named {error.name!r} for data {spec!r}; it must be installed or lie "
+                f"no module named {error.name!r} for {what} {spec!r}; it must be installed or lie "
                 "in the current folder"
             ) from error
         raise UserError(f"importing {module_name} failed: {error}") from error
     except Exception as error:  # whatever the user's module does when imported
         raise UserError(f"importing {module_name} failed: {_told(error)}") from error
     if not callable(found := getattr(module, attribute, None)):
-        what = "no function" if found is None else f"a {type(found).__name__}, no function,"
-        raise UserError(f"module {module_name} has {what} called {attribute!r} for data {spec!r}")
+        it = "no function" if found is None else f"a {type(found).__name__}, no function,"
+        raise UserError(f"module {module_name} has {it} called {attribute!r} for {what} {spec!r}")
     return found
 
 

@@ -1,0 +1,151 @@
+"""The range of image sizes for which every layer of a network has something new to see.
+
+Source: Richter et al. (arXiv 2106.12307): from the smallest image without an unproductive layer
+up to the largest field, beyond which no unit sees more. Ours: the network is not captured again
+for every size; its graph is run on tensors without data, which gives the shapes at another size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from rfsearch.analysis.capture import constants
+from rfsearch.analysis.follow import follow
+from rfsearch.analysis.layers import Analysis, Layer
+from rfsearch.analysis.walk import walk
+
+AXES = ("h", "w")
+REACH = 8
+"""How many times the first guess an image may be before none is said to do."""
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The shortest image side along one axis without an unproductive layer, in pixels.
+
+    ``pixels`` is None where no size does, as when an attention sees everything before a kernel
+    comes. Not ``exact``: at least so many, because the graph holds for one image size alone.
+    """
+
+    pixels: int | None
+    exact: bool = True
+
+
+def smallest_images(
+    module: nn.Module, program: ExportedProgram, analysis: Analysis
+) -> tuple[Smallest, Smallest]:
+    """Along height and width, the other axis as analysed."""
+    guesses = [_guess(program, axis) for axis in range(2)]
+    sizes = (guesses[0], guesses[1])
+    idle = _unproductive(module, program, sizes)
+    if idle is None:
+        return Smallest(guesses[0], False), Smallest(guesses[1], False)
+    found = [Smallest(guess) if not idle[axis] else _search(module, program, analysis, axis, guess)
+             for axis, guess in enumerate(guesses)]  # fmt: skip
+    return found[0], found[1]
+
+
+def _guess(program: ExportedProgram, axis: int) -> int:
+    """One pixel more than the largest of the smallest fields that a kernel reads: below it,
+    that kernel has nothing new."""
+    sizes = [1]
+    for step in follow(program):
+        along = [window for window in step.rule.windows(step.call) if window.kernel > 1]
+        if along and step.rule.kind in ("conv", "pool") and not _pools_all(step.call.shape, step):
+            dims = len(step.call.shape) - 2 + axis
+            if any(window.dim == dims for window in along):
+                reach = step.call.input.axes[axis].reaches["smallest"]
+                sizes.append(int(reach.intervals.sizes.min()) + 1)
+    return max(sizes)
+
+
+def _pools_all(shape: tuple[int, ...], step: Any) -> bool:
+    return step.rule.kind == "pool" and shape[-2:] == (1, 1)
+
+
+def _search(
+    module: nn.Module, program: ExportedProgram, analysis: Analysis, axis: int, guess: int
+) -> Smallest:
+    """Between the guess, which does not do, and ``REACH`` times as much: bisection."""
+
+    def idle(pixels: int) -> bool:
+        height, width = analysis.image_size
+        size = (pixels, width) if axis == 0 else (height, pixels)
+        found = _unproductive(module, program, size)
+        return found is None or found[axis]
+
+    low, high = guess, REACH * guess
+    if idle(high):
+        return Smallest(None)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if idle(middle) else (low, middle)
+    return Smallest(high)
+
+
+def _unproductive(
+    module: nn.Module, program: ExportedProgram, image_size: tuple[int, int]
+) -> tuple[bool, bool] | None:
+    """Whether a layer is unproductive at this size, along height and along width; None where the
+    graph does not take this size."""
+    try:
+        with _at_size(program, image_size):
+            layers = walk(module, image_size, program=program).layers
+    except (RuntimeError, ValueError, IndexError):  # torch's, for shapes that do not fit
+        return None
+    spatial = [layer for layer in layers if is_spatial(layer)]
+    height, width = (any(getattr(row, f"unproductive_{a}") for row in spatial) for a in AXES)
+    return height, width
+
+
+def is_spatial(layer: Layer) -> bool:
+    """Whether a layer can see something new: a convolution or pooling with a kernel above 1.
+
+    Pooling to a single element is left out: it sums up, and looks for nothing.
+    """
+    if layer.kind not in ("conv", "pool") or (layer.kind == "pool" and layer.height == 1 ==
+                                              layer.width):  # fmt: skip
+        return False
+    return max(layer.kernel_h or 1, layer.kernel_w or 1) > 1
+
+
+@contextmanager
+def _at_size(program: ExportedProgram, image_size: tuple[int, int]) -> Iterator[None]:
+    """The program with the shapes it has at another image size, for a while."""
+    shapes = _shapes(program, image_size)
+    before = {node: node.meta["val"] for node in shapes}
+    for node, value in shapes.items():
+        node.meta["val"] = value
+    try:
+        yield
+    finally:
+        for node, value in before.items():
+            node.meta["val"] = value
+
+
+@torch.no_grad()
+def _shapes(program: ExportedProgram, image_size: tuple[int, int]) -> dict[fx.Node, Any]:
+    """Every node's value as a tensor without data."""
+    stored = {name: tensor.to("meta") for name, tensor in constants(program).items()}
+    values: dict[fx.Node, Any] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            image: Tensor = node.meta["val"]
+            other = torch.empty((*image.shape[:2], *image_size), dtype=image.dtype, device="meta")
+            values[node] = stored.get(node.name, other)
+        elif node.op == "call_function":
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = node.target(*args, **{**kwargs, **_on_meta(kwargs)})
+    return values
+
+
+def _on_meta(kwargs: dict[str, Any]) -> dict[str, str]:
+    """Operators that make tensors are told where."""
+    return {"device": "meta"} if kwargs.get("device") is not None else {}

@@ -1,0 +1,301 @@
+"""What the numbers of a network mean, in plain sentences. A pure function of an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rfsearch.analysis.feasible import AXES, Smallest, is_spatial
+from rfsearch.analysis.layers import Analysis, Layer
+
+COVERS = (0.5, 1.0)
+"""Shares of the image for which the first layer that sees so much is named."""
+NAMES_AT_MOST = 6
+"""Layers named in one sentence; the finding itself lists all."""
+PADDED = 0.4
+"""Share of a kernel's positions on padding from which on it is worth a sentence."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``name`` is stable, ``sentence`` is for people, ``layers`` are the rows it is about."""
+
+    name: str
+    sentence: str
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Layers in a row whose outputs lie equally far apart.
+
+    Attributes:
+        jump_h, jump_w: that distance, in input pixels.
+        height, width: the map.
+        first, last: names of the layers.
+        field_h, field_w: largest field without gates at its end; ``enters_h`` at its beginning.
+    """
+
+    jump_h: float
+    jump_w: float
+    height: int
+    width: int
+    first: str
+    last: str
+    num_layers: int
+    enters_h: int
+    enters_w: int
+    field_h: int
+    field_w: int
+
+
+def findings(
+    analysis: Analysis, smallest: tuple[Smallest, Smallest] | None = None
+) -> tuple[Finding, ...]:
+    """All that can be said, in the order in which it matters."""
+    found = (
+        *_unproductive(analysis),
+        *_range(analysis, smallest),
+        *_cover(analysis, "field", "field_no_gates"),
+        *_cover(analysis, "effective field (90 % of the gradient)", "effective_90"),
+        *_gates(analysis),
+        *_by_stage(analysis),
+        *_padded(analysis),
+    )
+    return tuple(found)
+
+
+def unproductive(layer: Layer) -> bool:
+    """Whether a layer sees nothing new: along every axis along which its kernel is above 1."""
+    along = [a for a in AXES if (getattr(layer, f"kernel_{a}") or 1) > 1]
+    return is_spatial(layer) and all(getattr(layer, f"unproductive_{a}") for a in along)
+
+
+def _unproductive(analysis: Analysis) -> Iterator[Finding]:
+    spatial = [i for i, row in enumerate(analysis.layers) if is_spatial(row)]
+    idle = [i for i in spatial if unproductive(analysis.layers[i])]
+    names = tuple(_name(analysis.layers[i]) for i in idle)
+    at = f"at {_pixels(analysis.image_size)} pixels"
+    if not spatial:
+        return
+    if not idle:
+        yield Finding("productive", f"Every kernel above 1 sees something new {at}.")
+        return
+    busy = max((i for i in spatial if i not in idle), default=-1)
+    tail = [i for i in idle if i > busy]
+    count = f"{len(idle)} of {len(spatial)} layers with a kernel above 1"
+    if tail:
+        since = _since(analysis.layers, tail[0], busy)
+        yield Finding(
+            "unproductive-tail",
+            f"From {since} on, no layer sees anything new {at}.",
+            tuple(_name(analysis.layers[i]) for i in tail),
+        )
+    verb = "is" if len(idle) == 1 else "are"
+    yield Finding(
+        "unproductive",
+        f"{count} {verb} unproductive {at}: what they read sees the whole image already, or only "
+        f"the centre of their kernel meets data. {_listed(names)}.",
+        names,
+    )
+
+
+def _since(layers: Sequence[Layer], first: int, busy: int) -> str:
+    """The shortest name of a block that begins after the last layer that sees something new."""
+    parts = layers[first].name.split(".")
+    for length in range(1, len(parts) + 1):
+        block = ".".join(parts[:length])
+        inside = [i for i, row in enumerate(layers) if f"{row.name}.".startswith(f"{block}.")]
+        if min(inside) > busy:
+            return block
+    return _name(layers[first])
+
+
+def _range(analysis: Analysis, smallest: tuple[Smallest, Smallest] | None) -> Iterator[Finding]:
+    maps = trunk(analysis.layers)
+    if smallest is None or not any(map(is_spatial, maps)):
+        return
+    everything = any(
+        row.kind == "attention" and _spans(row, "field_no_gates", analysis.image_size)
+        for row in analysis.layers
+    )
+    largest = [None if everything else max(_field(row, axis) for row in maps) for axis in AXES]
+    if len(set(smallest)) == 1 and len(set(largest)) == 1:
+        yield Finding("range", _range_sentence("images", "a side", smallest[0], largest[0]))
+        return
+    parts = [_range_sentence(f"image {what}s", "", smallest[i], largest[i])
+             for i, what in enumerate(("height", "width"))]  # fmt: skip
+    yield Finding("range", " ".join(parts))
+
+
+def _range_sentence(what: str, side: str, smallest: Smallest, largest: int | None) -> str:
+    side = f" {side}" if side else ""
+    if largest is None:
+        least = f"{'' if smallest.exact else 'at least '}{smallest.pixels}"
+        return f"Feasible {what}: from {least} pixels{side}; attention sees images of any size."
+    if smallest.pixels is None:
+        return (
+            f"Feasible {what}: none, for at every size some layer is unproductive; the largest "
+            f"field is {largest} pixels{side}."
+        )
+    least = f"{'' if smallest.exact else 'at least '}{smallest.pixels}"
+    if smallest.pixels > largest:
+        return (
+            f"Feasible {what}: none. Below {least} pixels{side} some layer is unproductive, and "
+            f"the largest field is {largest}."
+        )
+    return (
+        f"Feasible {what}: from {least} to {largest} pixels{side}. Below, some layer is "
+        "unproductive; above, no unit of a map sees the whole image."
+    )
+
+
+def _field(row: Layer, axis: str) -> int:
+    return int(getattr(row, f"field_no_gates_{axis}"))
+
+
+def _cover(analysis: Analysis, what: str, column: str) -> Iterator[Finding]:
+    """The first layer that sees half the image and the first that sees all of it."""
+    gates = gate_rows(analysis.layers)
+    rows = [
+        row
+        for i, row in enumerate(analysis.layers)
+        if i not in gates and getattr(row, f"{column}_h") is not None
+    ]
+    if not rows:
+        return
+    parts, named = [], []
+    for share in COVERS:
+        words = "the whole image" if share == 1 else f"{share:.0%} of the image"
+        least = [share * side for side in analysis.image_size]
+        first = next((row for row in rows if _spans(row, column, least)), None)
+        if first is None:
+            best = max(rows, key=lambda row: min(_both(row, column)))
+            largest = _pixels(_both(best, column))
+            parts.append(f"none reaches {words} (largest: {largest} pixels, {_name(best)})")
+            break
+        parts.append(f"{_name(first)} is the first to reach {words}")
+        named.append(_name(first))
+    begin = f"Of the {what}, in height and width: "
+    yield Finding(f"{column.replace('_', '-')}-covers", f"{begin}{'; '.join(parts)}.",
+                  tuple(named))  # fmt: skip
+
+
+def _both(row: Layer, column: str) -> tuple[int, int]:
+    return int(getattr(row, f"{column}_h")), int(getattr(row, f"{column}_w"))
+
+
+def _spans(row: Layer, column: str, least: Sequence[float]) -> bool:
+    return all(size >= pixels for size, pixels in zip(_both(row, column), least, strict=True))
+
+
+def _gates(analysis: Analysis) -> Iterator[Finding]:
+    """Layers that see the whole image through a gate alone."""
+    through = [
+        row
+        for row in analysis.layers
+        if row.field_no_gates_h is not None and row.field_no_gates_w is not None
+        if (row.field_clipped_h, row.field_clipped_w) == analysis.image_size
+        if any(_field(row, axis) < size for axis, size in zip(AXES, analysis.image_size,
+                                                             strict=True))
+    ]  # fmt: skip
+    if through:
+        yield Finding(
+            "gates",
+            f"Through a gate (squeeze-and-excitation, a norm over space), {_name(through[0])} and "
+            f"{len(through) - 1} later layers depend on the whole image by one number per "
+            "channel; gates left out, their fields are smaller.",
+            tuple(map(_name, through)),
+        )
+
+
+def _pooled(layers: Sequence[Layer]) -> tuple[set[int], set[int]]:
+    """Rows from a pooling to a single element on: those before maps go on, and those at the end.
+
+    The first belong to gates and to pyramids' widest level, the second to the head.
+    """
+    before: set[int] = set()
+    current: set[int] = set()
+    for i, row in enumerate(layers):
+        single = row.height == row.width == 1
+        if single and (current or (row.kind == "pool" and max(row.kernel_h or 1,
+                                                             row.kernel_w or 1) > 1)):  # fmt: skip
+            current.add(i)
+        elif not single and row.height is not None:
+            before |= current
+            current = set()
+    return before, current
+
+
+def gate_rows(layers: Sequence[Layer]) -> set[int]:
+    """Indices of the rows inside gates: single numbers per channel, on the way back to a map."""
+    return _pooled(layers)[0]
+
+
+def trunk(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The rows whose outputs are maps, without gates and head."""
+    left_out = set().union(*_pooled(layers))
+    return tuple(
+        row
+        for i, row in enumerate(layers)
+        if i not in left_out and row.jump_h and row.jump_w and row.height
+    )
+
+
+def stages(analysis: Analysis) -> tuple[Stage, ...]:
+    """The network by resolution: field against stage."""
+    maps = trunk(analysis.layers)
+    found = []
+    enters = (1, 1)
+    for (jump_h, jump_w), group in groupby(maps, key=lambda row: (row.jump_h, row.jump_w)):
+        rows = list(group)
+        last = rows[-1]
+        most = tuple(max(_field(row, axis) for row in rows) for axis in AXES)
+        assert jump_h is not None and jump_w is not None  # noqa: PT018 - for the type checker
+        found.append(
+            Stage(jump_h, jump_w, last.height or 0, last.width or 0, _name(rows[0]), _name(last),
+                  len(rows), *enters, *most)
+        )  # fmt: skip
+        enters = (most[0], most[1])
+    return tuple(found)
+
+
+def _by_stage(analysis: Analysis) -> Iterator[Finding]:
+    parts = [
+        f"{_pixels((one.field_h, one.field_w))} at stride {_pixels((one.jump_h, one.jump_w))} "
+        f"({one.height}×{one.width} map)"
+        for one in stages(analysis)
+    ]
+    if parts:
+        yield Finding("stages", f"The field at the end of each resolution: {', '.join(parts)}.")
+
+
+def _padded(analysis: Analysis) -> Iterator[Finding]:
+    rows = [row for row in analysis.layers if (row.padding_share or 0) >= PADDED]
+    if rows:
+        most = max(rows, key=lambda row: row.padding_share or 0)
+        names = tuple(map(_name, rows))
+        yield Finding(
+            "padding",
+            f"{len(rows)} layers have at least {PADDED:.0%} of their kernel's positions on "
+            f"padding, most of all {_name(most)} ({most.padding_share:.0%}).",
+            names,
+        )
+
+
+def _name(row: Layer) -> str:
+    """The layer, and which call of it where there was an earlier one."""
+    name = row.name or "(network)"
+    return f"{name} (call {row.call})" if row.call else name
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMES_AT_MOST
+    return ", ".join(names[:NAMES_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def _pixels(size: tuple[float, float]) -> str:
+    """One number where both agree, else height×width."""
+    height, width = size
+    return f"{height:g}" if height == width else f"{height:g}×{width:g}"
