@@ -16,6 +16,7 @@ a shared module have their field too; one forward pass per image serves all laye
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -26,7 +27,6 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.capture import capture, constants
-from rfsearch.analysis.follow import module_names
 from rfsearch.analysis.units import Unit
 from rfsearch.errors import UserError, unknown
 
@@ -78,10 +78,16 @@ def _last_node(program: ExportedProgram, module: nn.Module, name: str) -> fx.Nod
     parts = dict(module.named_modules())
     if name not in parts:
         raise unknown("layer", name, parts)
-    inside: list[fx.Node] = [n for n in program.graph.nodes if name in module_names(n)]
+    inside: list[fx.Node] = [n for n in program.graph.nodes if name in _module_names(n)]
     if not inside:
         raise UserError(f"no effective field: {name} did not run on these images")
     return inside[-1]
+
+
+def _module_names(node: fx.Node) -> set[str]:
+    """Full names of all modules the operator was called in."""
+    stack = (node.meta.get("nn_module_stack") or {}).values()
+    return {re.sub(r"@\d+", "", name) for name, _ in stack}  # torch marks a second call @1
 
 
 def _of_map(name: str, node: fx.Node) -> Unit:
@@ -132,12 +138,19 @@ def _gradients(
 
 def square(mass: Mass, share: float) -> tuple[int, int]:
     """(height, width) of the smallest centred square with ``share`` of the mass."""
+    _, _, height, width = square_box(mass, share)
+    return height, width
+
+
+def square_box(mass: Mass, share: float) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of that square, the part of it inside the image."""
     if mass.sum() <= 0:
-        return 0, 0
+        return 0, 0, 0, 0
     (rows, middle_row), (columns, middle_column) = _distances(mass, 1), _distances(mass, 0)
     radius = _radius(np.maximum(rows[:, None], columns[None, :]), mass, share)
+    top, left = max(middle_row - radius, 0), max(middle_column - radius, 0)
     height, width = mass.shape
-    return _inside(middle_row, radius, height), _inside(middle_column, radius, width)
+    return top, left, _inside(middle_row, radius, height), _inside(middle_column, radius, width)
 
 
 def bars(mass: Mass, share: float) -> tuple[int, int]:
