@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import MobileNetV2
 
+from rfsearch.backbones.depthwise import quicken
 from rfsearch.backbones.slots import Slot, conv_slot
 
 SMALLEST_IMAGE = {"published": 32, "small": 16}
@@ -21,6 +22,7 @@ def build(
         conv = nn.Conv2d(channels, first.out_channels, 3, stride, padding=1, bias=False)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out")
         network.features[0][0] = conv
+    quicken(network)
     return network
 
 
