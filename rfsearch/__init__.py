@@ -12,6 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "analyze": "rfsearch.engine.analyze:analyze",
     "load": "rfsearch.engine.run:load",
     "run": "rfsearch.engine.whole:run",
 }

@@ -130,13 +130,13 @@ def _resume_command() -> str:
     return shlex.join([*words, "--resume"])
 
 
-def _reach_modules_here(data: str) -> None:
-    """Let ``--data package.module:factory`` name a module in the current folder, as `python -m`
-    does."""
+def _reach_modules_here(spec: str) -> None:
+    """Let ``package.module:factory`` name a module in the current folder, as `python -m` does."""
     from rfsearch.data import DATASETS
 
-    name, colon, function = data.partition(":")
-    if colon and name not in DATASETS and function.isidentifier():
+    name, colon, function = spec.partition(":")
+    known = (*DATASETS, "torchvision", "timm")
+    if colon and name not in known and function.isidentifier():
         sys.path.insert(0, str(Path.cwd()))
 
 
@@ -227,6 +227,79 @@ def run(
             assignments=tuple(assignments or ()),
         )
         typer.echo(dry(request) if dry_run else whole(request))
+
+
+@app.command(short_help="Tell what every layer of a network sees.")
+def analyze(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL|RUN [MODEL|RUN]",
+            help="mobilenetv2, resnet50, ..., torchvision:NAME, timm:NAME, "
+            "package.module:factory or a run folder; two are compared.",
+        ),
+    ],
+    image_size: Annotated[
+        str | None,
+        typer.Option(metavar="N|HxW", help="Pixels, such as 224 or 224x320; of a run its own."),
+    ] = None,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="Measure effective fields, on --data or noise.")
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[:ROOT]", help="Images for effective fields and pictures."),
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Published weights, if they lie on this machine.")
+    ] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of random weights and noise.")] = 0,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare with a probe that shares no code.")
+    ] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="table, csv, json or html; by default as --out ends, else table.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="File to write; html by default into this folder."),
+    ] = None,
+    assignments: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Tell what every layer of a network sees, exactly: fields, cost, and which layers see nothing
+    new at this image size. Nothing is trained and nothing downloaded.
+    """
+    with explained(debug):
+        from rfsearch.engine.analyze import Options, analyze_and_tell
+
+        for model in models:
+            _reach_modules_here(model)
+        options = Options(
+            image_size=image_size,
+            effective=effective,
+            data=data,
+            pretrained=pretrained,
+            seed=seed,
+            verify=verify,
+            assignments=tuple(assignments or ()),
+        )
+        text, agree = analyze_and_tell(models, options, form, out, _columns())
+        typer.echo(text)
+    if not agree:
+        raise typer.Exit(1)
+
+
+def _columns() -> int:
+    """Columns of the terminal; a hundred where there is none."""
+    from shutil import get_terminal_size
+
+    return max(60, min(160, get_terminal_size((100, 24)).columns))
 
 
 @app.command()

@@ -44,12 +44,12 @@ def as_json(figure: Figure) -> str:
     return json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text as it is: plotly reads a few HTML tags in names, and a run's words are no tags."""
     return escape(text, quote=False)
 
 
-def _layout(height: int, **changes: object) -> Layout:
+def layout(height: int, **changes: object) -> Layout:
     """What all charts share; drags and wheels stay with the page."""
     layout = Layout(
         height=height,
@@ -71,14 +71,15 @@ def _layout(height: int, **changes: object) -> Layout:
             "font": {"color": LIGHT["ink"]},
         },
         dragmode=False,
-        xaxis=_axis(),
-        yaxis=_axis(),
+        xaxis=axis(),
+        yaxis=axis(),
     )
     layout.update(changes)
     return layout
 
 
-def _axis(**changes: object) -> dict[str, Any]:
+def axis(**changes: object) -> dict[str, Any]:
+    """What all axes share; nothing is dragged or zoomed."""
     return {
         "title": {"text": "", "standoff": 8, "font": {"size": 12.5}},
         "gridcolor": LIGHT["grid"],
@@ -93,11 +94,11 @@ def _axis(**changes: object) -> dict[str, Any]:
 
 def fields(data: Fields) -> Figure:
     """Field and effective field per slot, plain and found, over the size of the image."""
-    figure = Figure(layout=_layout(420, hovermode="x unified"))
+    figure = Figure(layout=layout(420, hovermode="x unified"))
     measures = list(dict.fromkeys(line.measure for line in data.lines))
     for line in data.lines:
         figure.add_scatter(
-            x=[_plain(slot) for slot in data.slots],
+            x=[plain(slot) for slot in data.slots],
             y=[None if math.isnan(v) or math.isinf(v) else v for v in line.values],
             name=f"{line.network} {line.measure}",
             mode="lines+markers",
@@ -110,7 +111,7 @@ def fields(data: Fields) -> Figure:
         )
     figure.add_hline(y=data.image, line={"color": LIGHT["threshold"], "width": 1})
     height = math.log10(data.image)  # annotations on a logarithmic axis stand at the exponent
-    _label(figure, f"image, {data.image} px", 0, height, xanchor="left")
+    label(figure, f"image, {data.image} px", 0, height, xanchor="left")
     figure.update_xaxes(title_text="slot", type="category")
     figure.update_yaxes(title_text=f"{data.axis}, pixels", type="log", **_doubling(data))
     return figure
@@ -124,7 +125,7 @@ def _doubling(data: Fields) -> dict[str, Any]:
     return {"tickvals": ticks, "ticktext": [str(tick) for tick in ticks]}
 
 
-def _label(figure: Figure, text: str, x: float, y: float, **where: object) -> None:
+def label(figure: Figure, text: str, x: float, y: float, **where: object) -> None:
     """A word on a reference line; ``x`` is a share of the width, ``y`` in axis coordinates."""
     figure.add_annotation(
         text=text,
@@ -144,17 +145,17 @@ def trajectory(data: Trajectory, stages: Sequence[Stage], top: float) -> Figure:
     ``top`` is the end of the scale, the same for all slots so that they can be compared.
     """
     margin = {"l": 34, "r": 10, "t": 6, "b": 26}
-    figure = Figure(layout=_layout(158, margin=margin, showlegend=False))
+    figure = Figure(layout=layout(158, margin=margin, showlegend=False))
     winner = data.freeze.operator if data.freeze else None
     for label, values in data.p.items():
         won = winner is not None and label in winner.split(" + ")
         figure.add_scatter(
             x=list(data.epochs),
             y=list(values),
-            name=_plain(label),
+            name=plain(label),
             mode="lines",
             line={"color": LIGHT[from_label(label).token], "width": 3 if won else 1.3},
-            hovertemplate=f"{_plain(label)}: %{{y:.3f}}<extra>epoch %{{x}}</extra>",
+            hovertemplate=f"{plain(label)}: %{{y:.3f}}<extra>epoch %{{x}}</extra>",
         )
     if data.freeze:
         _mark_freeze(figure, data)
@@ -182,7 +183,7 @@ def _mark_freeze(figure: Figure, data: Trajectory) -> None:
             "symbol": "diamond",
             "line": {"color": token, "width": 2},
         },
-        hovertemplate=f"{_plain(freeze.operator)} frozen {why}<extra>epoch {freeze.epoch}</extra>",
+        hovertemplate=f"{plain(freeze.operator)} frozen {why}<extra>epoch {freeze.epoch}</extra>",
     )
 
 
@@ -208,7 +209,7 @@ def _shade(figure: Figure, stages: Sequence[Stage], named: bool = False) -> None
 
 def gaps(data: Gaps) -> Figure:
     """The lead of every slot's strongest candidate, the null control behind it."""
-    figure = Figure(layout=_layout(430, hovermode="closest", showlegend=True))
+    figure = Figure(layout=layout(430, hovermode="closest", showlegend=True))
     if data.null is not None:
         _draw_null(figure, data)
     shown: set[str] = set()
@@ -217,14 +218,14 @@ def gaps(data: Gaps) -> Figure:
         shown.add(line.operator)
     for mark in data.marks:
         figure.add_annotation(
-            text=_plain(mark.text), x=mark.alpha_step, y=mark.gap, yshift=13, showarrow=False,
+            text=plain(mark.text), x=mark.alpha_step, y=mark.gap, yshift=13, showarrow=False,
             font={"size": 11, "color": LIGHT["ink"]},
         )  # fmt: skip
     if data.threshold is not None:
         figure.add_hline(
             y=data.threshold, line={"color": LIGHT["threshold"], "width": 1, "dash": "dash"}
         )
-        _label(figure, f"threshold {data.threshold:g}", 0, data.threshold, xanchor="left")
+        label(figure, f"threshold {data.threshold:g}", 0, data.threshold, xanchor="left")
     figure.update_xaxes(title_text="alpha steps")
     figure.update_yaxes(title_text="lead of the first over the second", rangemode="tozero")
     return figure
@@ -260,11 +261,11 @@ def _draw_gap(figure: Figure, line: Gap, first: bool) -> None:
         x=list(line.alpha_steps),
         y=list(line.gaps),
         mode="lines",
-        name=_plain(line.operator),
+        name=plain(line.operator),
         legendgroup=line.operator,
         showlegend=first,
         line={"color": colour, "width": 1.8},
-        hovertemplate=f"slot {_plain(line.short)}, {_plain(line.operator)}: %{{y:.3f}}"
+        hovertemplate=f"slot {plain(line.short)}, {plain(line.operator)}: %{{y:.3f}}"
         "<extra>step %{x}</extra>",
     )
     if line.freeze is None:
@@ -281,13 +282,13 @@ def _draw_gap(figure: Figure, line: Gap, first: bool) -> None:
             "color": LIGHT["panel"] if line.freeze.by_deadline else colour,
             "line": {"color": colour, "width": 2},
         },
-        hovertemplate=f"slot {_plain(line.short)} frozen<extra>step %{{x}}</extra>",
+        hovertemplate=f"slot {plain(line.short)} frozen<extra>step %{{x}}</extra>",
     )
 
 
 def curves(data: Sequence[Curve], title: str, stages: Sequence[Stage] = ()) -> Figure:
     """Lines over epochs: one colour per network, one dash per curve of a network."""
-    figure = Figure(layout=_layout(300, hovermode="x unified", showlegend=True))
+    figure = Figure(layout=layout(300, hovermode="x unified", showlegend=True))
     seen: dict[str, int] = {}
     for curve in data:
         index = seen.get(curve.network, 0)
@@ -295,7 +296,7 @@ def curves(data: Sequence[Curve], title: str, stages: Sequence[Stage] = ()) -> F
         figure.add_scatter(
             x=list(curve.epochs),
             y=list(curve.values),
-            name=_plain(curve.name),
+            name=plain(curve.name),
             mode="lines",
             line={
                 "color": LIGHT[curve.network],
@@ -314,7 +315,7 @@ def steps(data: Steps, stages: Sequence[Stage]) -> Figure:
     """Milliseconds per search step above the number of frozen slots."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32],
                            vertical_spacing=0.09)  # fmt: skip
-    figure.update_layout(_layout(330, showlegend=False))
+    figure.update_layout(layout(330, showlegend=False))
     figure.add_scatter(
         x=list(data.epochs),
         y=[1000 * value for value in data.seconds],
@@ -335,8 +336,8 @@ def steps(data: Steps, stages: Sequence[Stage]) -> Figure:
         row=2,
         col=1,
     )
-    figure.update_xaxes(_axis())
-    figure.update_yaxes(_axis(rangemode="tozero"))
+    figure.update_xaxes(axis())
+    figure.update_yaxes(axis(rangemode="tozero"))
     figure.update_yaxes(title_text="ms per step", row=1, col=1)
     figure.update_yaxes(title_text="frozen slots", nticks=3, row=2, col=1)
     figure.update_xaxes(title_text="epoch", nticks=8, row=2, col=1)
@@ -351,11 +352,11 @@ def steps(data: Steps, stages: Sequence[Stage]) -> Figure:
 
 def cost(data: Cost) -> Figure:
     """Seconds by phase as bars."""
-    figure = Figure(layout=_layout(56 + 34 * len(data.phases), showlegend=False))
+    figure = Figure(layout=layout(56 + 34 * len(data.phases), showlegend=False))
     tokens = {PHASES["search"]: "found", PHASES["found"]: "found"}
     figure.add_bar(
         x=list(data.seconds),
-        y=[_plain(phase) for phase in data.phases],
+        y=[plain(phase) for phase in data.phases],
         orientation="h",
         marker={"color": [LIGHT[tokens.get(phase, "plain")] for phase in data.phases]},
         text=[f"{value:.0f} s" for value in data.seconds],

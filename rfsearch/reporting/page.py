@@ -5,13 +5,10 @@ The page asks the network for nothing, and a content security policy in it says 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from rfsearch.errors import UserError
@@ -27,6 +24,7 @@ from rfsearch.reporting import (
 )
 from rfsearch.reporting.findings import findings
 from rfsearch.reporting.records import Difference, Records, read
+from rfsearch.reporting.template import asset, inline_json, template
 from rfsearch.reporting.verdict import verdict
 from rfsearch.trials import RunFolder, replacing
 
@@ -55,15 +53,7 @@ def write(run_folder: Path) -> Path:
 
 def render(records: Records, curves: Path = nulls.CURVES) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(_asset("page.html"))
-    return template.render(_content(records, curves))
-
-
-def _asset(name: str) -> str:
-    return files("rfsearch.reporting").joinpath(name).read_text(encoding="utf-8")
+    return template("page.html").render(_content(records, curves))
 
 
 def _content(records: Records, curves: Path) -> dict[str, Any]:
@@ -99,15 +89,11 @@ def _content(records: Records, curves: Path) -> dict[str, Any]:
         "settings": tables.settings(records),
         "provenance": tables.provenance(),
         "forms": {str(choice.get("form", "")) for choice in records.architecture["choices"]},
-        "style": Markup(colours.style_sheet() + _asset("page.css")),
-        "script": Markup(_asset("page.js")),
+        "style": Markup(colours.style_sheet() + asset("page.css")),
+        "script": Markup(asset("page.js")),
         "plotly": Markup(figures.script()),
-        "dark": Markup(_inline_json(colours.exchange())),
+        "dark": Markup(inline_json(colours.exchange())),
     }
-
-
-def _inline_json(values: dict[str, str]) -> str:
-    return json.dumps(values).replace("<", "\\u003c")
 
 
 def _dials(records: Records) -> list[tuple[str, str]]:

@@ -1,0 +1,313 @@
+"""`rfsearch analyze`: a network by name, by run folder or as a module, read and told."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rfsearch import backbones, data
+from rfsearch.analysis.layers import COLUMNS
+from rfsearch.analysis.reading import Reading, read_with_program, with_effective
+from rfsearch.analysis.verify import disagreements
+from rfsearch.backbones.models import ALIASES, SOURCES, Model, resolve
+from rfsearch.data.photographs import NAMES as PHOTOGRAPHS
+from rfsearch.data.photographs import photographs
+from rfsearch.engine.run import load, load_architecture
+from rfsearch.engine.settings import parse
+from rfsearch.errors import UserError, unknown
+from rfsearch.reporting.field_page import Picture, write_page
+from rfsearch.reporting.layer_table import render
+from rfsearch.seeds import stream
+from rfsearch.training import checkpoint
+from rfsearch.training.randomness import seeded
+from rfsearch.trials import RunFolder, replacing
+
+FORMATS = ("table", "csv", "json", "html")
+IMAGE_SIZE = 224
+STEM = "backbone.stem"
+IMAGES = 16
+"""Images behind an effective field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `rfsearch analyze` but for models and output."""
+
+    image_size: str | int | tuple[int, int] | None = None
+    effective: bool = False
+    data: str | None = None
+    pretrained: bool = False
+    seed: int = 0
+    verify: bool = False
+    assignments: tuple[str, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The stem of a backbone of ours; published unless told."""
+        given = parse(self.assignments)
+        if wrong := sorted(set(given) - {STEM}):
+            raise UserError(f"analyze takes --set {STEM} alone, not {', '.join(wrong)}")
+        stem = str(given.get(STEM, "auto"))
+        return "published" if stem == "auto" else stem
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be read.
+
+    Attributes:
+        weights: where they came from, in words.
+        mean, std: per channel, what the weights expect of pixels 0..1; None where unknown.
+    """
+
+    name: str
+    module: nn.Module
+    image_size: tuple[int, int]
+    channels: int
+    weights: str
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def analyze(
+    model: nn.Module | str | Path,
+    image_size: str | int | tuple[int, int] | None = None,
+    *,
+    effective: bool = False,
+    data: str | None = None,
+    pretrained: bool = False,
+    seed: int = 0,
+    verify: bool = False,
+) -> Reading:
+    """What every layer of a network sees and costs, and what that means.
+
+    Args:
+        model: a module that takes a batch of images, or what the command line takes: an alias,
+            torchvision:NAME, timm:NAME, package.module:factory, a run folder.
+        image_size: pixels a side, (height, width) or "HEIGHTxWIDTH"; by default 224, of a run
+            folder its own.
+        effective: measure the effective field of every layer that reads neighbours or mixes
+            channels.
+        data: data set whose images it is measured on, as the command line takes it; else noise.
+        pretrained: published weights, where they lie on this machine.
+        seed: of random weights and of noise.
+        verify: compare with the probe; takes a pass per row and per column of the image.
+
+    Raises:
+        UserError: what cannot be read, and why.
+    """
+    options = Options(image_size=image_size, effective=effective, data=data,
+                      pretrained=pretrained, seed=seed, verify=verify)  # fmt: skip
+    return _read(_subject(model, options), options)
+
+
+def analyze_and_tell(
+    models: Sequence[str],
+    options: Options,
+    form: str | None = None,
+    out: Path | None = None,
+    width: int = 100,
+) -> tuple[str, bool]:
+    """The command: text for the terminal, and whether walk and probe agree where compared."""
+    form = _checked_format(form, out)
+    if len(models) > 2:
+        raise UserError(f"analyze takes one model, or two to compare, not {len(models)}")
+    subjects = [_subject(model, options) for model in models]
+    if form == "html" and len(models) == 1 and _is_run(models[0]):
+        subjects.append(_plain(RunFolder.existing(models[0]), subjects[0]))
+    readings = [_read(subject, options) for subject in subjects]
+    agree = not any(reading.disagreements for reading in readings)
+    if form == "html":
+        path = out or Path(f"fields-{'-'.join(_file_name(model) for model in models)}.html")
+        write_page(readings, _pictures(subjects, options), path)
+        return str(path), agree
+    text = {"table": lambda: render(readings, width), "csv": lambda: as_csv(readings),
+            "json": lambda: as_json(readings)}[form]()  # fmt: skip
+    if out is None:
+        return text.rstrip("\n"), agree
+    with replacing(_writable(out)) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return str(out), agree
+
+
+def as_csv(readings: Sequence[Reading]) -> str:
+    """layers.csv; of two networks with a first column that names them."""
+    several = len(readings) > 1
+    text = io.StringIO()
+    columns = (["model"] if several else []) + list(COLUMNS)
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for reading in readings:
+        writer.writerows({"model": reading.model, **row} for row in reading.rows())
+    return text.getvalue()
+
+
+def as_json(readings: Sequence[Reading]) -> str:
+    """The record of one network; of two a record with both."""
+    if len(readings) == 1:
+        return readings[0].dumps() + "\n"
+    both = {"format": 1, "networks": [reading.to_json() for reading in readings]}
+    return json.dumps(both, indent=1, allow_nan=False) + "\n"
+
+
+def _checked_format(form: str | None, out: Path | None) -> str:
+    """As asked for, else by the ending of the file to write, else a table."""
+    if form is None:
+        ending = out.suffix.removeprefix(".") if out else ""
+        form = ending if ending in FORMATS else "table"
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+    return form
+
+
+def _writable(out: Path) -> Path:
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file in it")
+    return out
+
+
+def _file_name(model: str) -> str:
+    return re.sub(r"[^\w.]+", "-", model).strip("-.") or "model"
+
+
+def parse_size(size: str | int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width).
+
+    >>> parse_size("224"), parse_size("224x320"), parse_size(96)
+    ((224, 224), (224, 320), (96, 96))
+    """
+    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", size.strip()) if isinstance(size, str) else None
+    if found:
+        height, width = int(found[1]), int(found[2] or found[1])
+    elif isinstance(size, int) and not isinstance(size, bool):
+        height = width = size
+    elif isinstance(size, tuple | list) and len(size) == 2 and all(type(n) is int for n in size):
+        height, width = size
+    else:
+        raise UserError(f"image size {size!r} is neither pixels a side (224) nor height x width "
+                        "(224x320)")  # fmt: skip
+    if min(height, width) < 1:
+        raise UserError(f"an image has at least one pixel a side, not {height}x{width}")
+    return height, width
+
+
+def _is_run(model: nn.Module | str | Path) -> bool:
+    if isinstance(model, nn.Module):
+        return False
+    named = str(model) in {*backbones.BACKBONES, *ALIASES}
+    source = str(model).partition(":")[0]
+    return not named and source not in SOURCES and Path(model).is_dir()
+
+
+def _subject(model: nn.Module | str | Path, options: Options) -> Subject:
+    """The network that is meant, with all that reading it needs."""
+    if isinstance(model, nn.Module):
+        size = parse_size(options.image_size or IMAGE_SIZE)
+        return Subject(type(model).__name__, model, size, channels_of(model), "as given")
+    if _is_run(model):
+        return _found(RunFolder.existing(model), options)
+    if isinstance(model, Path) or "/" in model:
+        raise UserError(f"there is no run folder {model}")
+    size = parse_size(options.image_size or IMAGE_SIZE)
+    with seeded(stream(options.seed, "analyze", "weights")):
+        made = resolve(model, options.pretrained, options.stem)
+    return Subject(made.name, made.module.eval(), size, made.channels or channels_of(made.module),
+                   _weights(made, options), made.mean, made.std)  # fmt: skip
+
+
+def _weights(made: Model, options: Options) -> str:
+    if made.pretrained:
+        return "published"
+    return "as its factory made them" if made.channels is None else f"random, seed {options.seed}"
+
+
+def _found(folder: RunFolder, options: Options) -> Subject:
+    """The found network of a run, with the weights it was trained to."""
+    taken = load_architecture(folder).input
+    height, width = taken.image_size
+    size = parse_size(options.image_size or (height, width))
+    name = f"{folder.path.resolve().name}: found"
+    return Subject(name, load(folder.path), size, taken.channels, "trained in the run",
+                   tuple(taken.mean), tuple(taken.std))  # fmt: skip
+
+
+def _plain(folder: RunFolder, found: Subject) -> Subject:
+    """The plain network of the same run."""
+    network = backbones.build(load_architecture(folder).backbone)
+    checkpoint.load_weights(folder.plain_weights, network)
+    name = found.name.removesuffix("found") + "plain"
+    return replace(found, name=name, module=network.eval())
+
+
+def channels_of(module: nn.Module) -> int:
+    """Channels of the images a network takes: what its first convolution reads, else three."""
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    return 3 if first is None else first.in_channels
+
+
+def _read(subject: Subject, options: Options) -> Reading:
+    size, channels = subject.image_size, subject.channels
+    reading, program = read_with_program(
+        subject.module, size, channels, subject.name, subject.weights
+    )
+    if not reading.layers:
+        raise UserError(f"{subject.name} does nothing with its image: no operator depends on it")
+    if options.effective:
+        images, source = _images(subject, options)
+        reading = with_effective(reading, program, images, source)
+    if options.verify:
+        reading = replace(
+            reading, disagreements=tuple(disagreements(subject.module, size, channels))
+        )
+    return reading
+
+
+def _images(subject: Subject, options: Options) -> tuple[Tensor, str]:
+    """Normalised images (N, C, H, W) for effective fields, and what they are."""
+    if options.data is None:
+        generator = torch.Generator().manual_seed(stream(options.seed, "analyze", "noise"))
+        shape = (IMAGES, subject.channels, *subject.image_size)
+        return torch.randn(shape, generator=generator), f"noise, seed {options.seed}"
+    made = _dataset(subject, options.data)
+    pixels = _of_channels(made.search.selection.pixels[:IMAGES], subject.channels, options.data)
+    mean, std = subject.mean or made.mean, subject.std or made.std
+    own = (
+        (mean * subject.channels)[: subject.channels],
+        (std * subject.channels)[: subject.channels],
+    )
+    return data.normalise(pixels, *own), options.data
+
+
+def _dataset(subject: Subject, spec: str) -> data.Dataset:
+    """Little more of a data set than the images wanted."""
+    return data.load(spec, image_size=subject.image_size, images=4 * IMAGES, test_images=1)
+
+
+def _of_channels(pixels: Tensor, channels: int, spec: str) -> Tensor:
+    """Grey images for a network that takes colours; the other way there is none."""
+    if pixels.shape[1] == 1:
+        return pixels.expand(-1, channels, -1, -1)
+    if pixels.shape[1] != channels:
+        raise UserError(
+            f"the images of {spec} have {pixels.shape[1]} channels; the network takes {channels}"
+        )
+    return pixels
+
+
+def _pictures(subjects: Sequence[Subject], options: Options) -> list[Picture]:
+    """Images to draw fields on: the user's, else two photographs; at the first network's size."""
+    size = subjects[0].image_size
+    if options.data is None:
+        found = zip(PHOTOGRAPHS, photographs(size), strict=True)
+        return [Picture(name, pixels.permute(1, 2, 0).numpy()) for name, pixels in found]
+    pixels = _dataset(subjects[0], options.data).search.selection.pixels[:4]
+    return [Picture(f"{options.data}, image {i + 1}", one.permute(1, 2, 0).numpy())
+            for i, one in enumerate(pixels)]  # fmt: skip

@@ -1,0 +1,171 @@
+"""The page about layers: what each one of one or two networks sees, to sort, filter and look at.
+
+One file that works offline; the same parts stand in the report of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from rfsearch.analysis.reading import Reading
+from rfsearch.errors import UserError
+from rfsearch.reporting import (
+    colours,
+    field_data,
+    field_figures,
+    field_view,
+    figures,
+    layer_table,
+    pictures,
+    tables,
+)
+from rfsearch.reporting.charts import Chart
+from rfsearch.reporting.quantities import MISSING, size
+from rfsearch.reporting.template import asset, inline_json, template
+from rfsearch.trials import replacing
+
+COLOURS = ("found", "plain")
+MASS_BYTES = 500_000
+"""Characters that pictures of gradients may take on one page."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to draw fields on: uint8 (H, W, C)."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+
+
+def write_page(readings: Sequence[Reading], images: Sequence[Picture], path: Path) -> Path:
+    """Render and put the page in place as a whole or not at all."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
+    page = render(readings, images)
+    try:
+        with replacing(path) as partial:
+            partial.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    return path
+
+
+def render(readings: Sequence[Reading], images: Sequence[Picture]) -> str:
+    """The page as text."""
+    names = " and ".join(reading.model for reading in readings)
+    return template("field_page.html").render(
+        title=names,
+        headline=_headline(readings),
+        totals=_totals(readings),
+        **parts(readings, images),
+        style=Markup(colours.style_sheet() + asset("page.css") + asset("fields.css")),
+        script=Markup(asset("page.js") + asset("fields.js")),
+        plotly=Markup(figures.script()),
+        dark=Markup(inline_json(colours.exchange())),
+    )
+
+
+def parts(readings: Sequence[Reading], images: Sequence[Picture]) -> dict[str, Any]:
+    """What the template ``fields.html`` is given."""
+    views = field_view.views(readings)
+    share = MASS_BYTES // max(1, len(readings))
+    exchange = {
+        "pictures": [{"name": one.name, "url": pictures.photograph(one.pixels)} for one in images],
+        "networks": [
+            field_view.exchange(reading, view, share)
+            for reading, view in zip(readings, views, strict=True)
+        ],
+    }
+    return {
+        "networks": list(zip(readings, views, strict=True)),
+        "growth_charts": _growth_charts(readings),
+        "against_charts": _against_charts(readings),
+        "picture_names": [one.name for one in images],
+        "exchange": Markup(inline_json(exchange)),
+    }
+
+
+def _headline(readings: Sequence[Reading]) -> str:
+    if len(readings) > 1:
+        return " beside ".join(reading.model for reading in readings)
+    reading = readings[0]
+    first = reading.findings[0].sentence if reading.findings else "What every layer sees"
+    return f"{reading.model}: {first[0].lower()}{first[1:].rstrip('.')}"
+
+
+def _totals(readings: Sequence[Reading]) -> tables.Table:
+    """The networks in numbers, a column each."""
+    sides = [layer_table.quantities_of(reading) for reading in readings]
+    rows = [[cells[0][0], *(value for _, value in cells)] for cells in zip(*sides, strict=True)]
+    rows.append(["weights", *(reading.weights for reading in readings)])
+    rows.append(["effective fields", *(_measured(reading) for reading in readings)])
+    return tables.table("In numbers; fields are input pixels.", "",
+                        ["quantity", *(reading.model for reading in readings)],
+                        "l" + "r" * len(readings), rows)  # fmt: skip
+
+
+def _measured(reading: Reading) -> str:
+    effective = reading.effective
+    if effective is None:
+        return "not measured"
+    return f"{effective.num_images} images, {effective.images}; no logarithm taken"
+
+
+def _growth_charts(readings: Sequence[Reading]) -> list[Chart]:
+    data = field_data.growths(readings)
+    top = max((one.top for one in data), default=1)
+    models = [reading.model for reading in readings]
+    return [_growth_chart(i, one, COLOURS[models.index(one.name)], top)
+            for i, one in enumerate(data)]  # fmt: skip
+
+
+def _growth_chart(index: int, data: field_data.Growth, colour: str, top: int) -> Chart:
+    figure = field_figures.growth(data, colour, top)
+    last = data.high[-1]
+    alternative = (
+        f"Field by layer of {data.name}, {data.axis}: from {data.high[0]} to {last} pixels, the "
+        f"smallest {data.low[-1]} at the end; the image has {data.image}."
+    )
+    columns = [name for name in ("low", "high", "effective_50", "effective_90")
+               if data.has_effective or not name.startswith("effective")]  # fmt: skip
+    rows = [[name, *(_number(getattr(data, column)[i]) for column in columns)]
+            for i, name in enumerate(data.layers)]  # fmt: skip
+    words = {"low": "smallest", "high": "field", "effective_50": "effective 50 %",
+             "effective_90": "effective 90 %"}  # fmt: skip
+    numbers = tables.table("Input pixels by layer.", "", ["layer", *(words[c] for c in columns)],
+                           "l" + "r" * len(columns), rows)  # fmt: skip
+    return Chart(
+        f"growth-{index}", f"{data.name}: field over depth", alternative, figures.as_json(figure),
+        int(figure.layout.height), numbers,
+        note=f"{data.axis.capitalize()}; gates left out. The band reaches from the shortest to "
+        "the longest path through the network.",
+    )  # fmt: skip
+
+
+def _number(value: int | None) -> str:
+    return MISSING if value is None else size(value, value)
+
+
+def _against_charts(readings: Sequence[Reading]) -> list[Chart]:
+    found = []
+    for index, reading in enumerate(readings):
+        data = field_data.against(reading)
+        if data is not None:
+            figure = field_figures.against(data, COLOURS[index])
+            found.append(
+                Chart(
+                    f"against-{index}", f"{data.name}: effective against theoretical",
+                    f"Effective size over field of {len(data.layers)} layers of {data.name}; at "
+                    f"the last one {data.effective_90[-1]} pixels (90 %) of {data.fields[-1]}.",
+                    figures.as_json(figure), int(figure.layout.height),
+                    note="A point per layer. Below the line a layer looks at less than it could.",
+                )
+            )  # fmt: skip
+    return found

@@ -1,0 +1,30 @@
+"""The package's templates and files, and JSON that a page may hold."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import jinja2
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this package; what it is given is escaped, and nothing may be missing."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(asset),
+    )
+    return environment.get_template(name)
+
+
+def asset(name: str) -> str:
+    """A file of this package as text."""
+    return files("rfsearch.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def inline_json(values: object) -> str:
+    """JSON that may stand inside a script element."""
+    return json.dumps(values, separators=(",", ":")).replace("<", "\\u003c")
