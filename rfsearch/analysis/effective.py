@@ -143,14 +143,20 @@ def square(mass: Mass, share: float) -> tuple[int, int]:
 
 
 def square_box(mass: Mass, share: float) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of that square, the part of it inside the image."""
+    """(top, left, height, width) of that square, the part of it inside the image.
+
+    It is no larger than the square around all mass: an effective field is no larger than the
+    field, although the middle of one may lie a pixel off the middle of the other.
+    """
     if mass.sum() <= 0:
         return 0, 0, 0, 0
     (rows, middle_row), (columns, middle_column) = _distances(mass, 1), _distances(mass, 0)
     radius = _radius(np.maximum(rows[:, None], columns[None, :]), mass, share)
-    top, left = max(middle_row - radius, 0), max(middle_column - radius, 0)
-    height, width = mass.shape
-    return top, left, _inside(middle_row, radius, height), _inside(middle_column, radius, width)
+    lines = mass.sum(1), mass.sum(0)
+    longest = max(map(_extent, lines))
+    top, height = _inside(middle_row, radius, lines[0], longest)
+    left, width = _inside(middle_column, radius, lines[1], longest)
+    return top, left, height, width
 
 
 def bars(mass: Mass, share: float) -> tuple[int, int]:
@@ -161,7 +167,7 @@ def bars(mass: Mass, share: float) -> tuple[int, int]:
     for other in (1, 0):
         distances, middle = _distances(mass, other)
         line = mass.sum(other)
-        sizes.append(_inside(middle, _radius(distances, line, share), len(line)))
+        sizes.append(_inside(middle, _radius(distances, line, share), line, _extent(line))[1])
     return sizes[0], sizes[1]
 
 
@@ -178,5 +184,19 @@ def _radius(distances: NDArray[np.int64], mass: Mass, share: float) -> int:
     return int(np.searchsorted(upto, share * upto[-1]))
 
 
-def _inside(middle: int, radius: int, length: int) -> int:
-    return min(middle + radius, length - 1) - max(middle - radius, 0) + 1
+def _extent(line: Mass) -> int:
+    """From the first line with mass to the last one."""
+    with_mass = np.flatnonzero(line)
+    return int(with_mass[-1] - with_mass[0] + 1)
+
+
+def _inside(middle: int, radius: int, line: Mass, longest: int) -> tuple[int, int]:
+    """First line within ``radius`` of the middle, and how many: at most ``longest``, which is no
+    less than the extent of the mass, and then around it."""
+    first, last = max(middle - radius, 0), min(middle + radius, len(line) - 1)
+    excess = last - first + 1 - longest
+    if excess <= 0:
+        return first, last - first + 1
+    with_mass = np.flatnonzero(line)
+    first = min(max(first + excess // 2, int(with_mass[-1]) - longest + 1), int(with_mass[0]))
+    return first, longest

@@ -87,6 +87,7 @@ def parts(readings: Sequence[Reading], images: Sequence[Picture]) -> dict[str, A
         "networks": list(zip(readings, views, strict=True)),
         "growth_charts": _growth_charts(readings),
         "against_charts": _against_charts(readings),
+        "measured": _measured(readings[0]),
         "picture_names": [one.name for one in images],
         "exchange": Markup(inline_json(exchange)),
     }
@@ -105,17 +106,22 @@ def _totals(readings: Sequence[Reading]) -> tables.Table:
     sides = [layer_table.quantities_of(reading) for reading in readings]
     rows = [[cells[0][0], *(value for _, value in cells)] for cells in zip(*sides, strict=True)]
     rows.append(["weights", *(reading.weights for reading in readings)])
-    rows.append(["effective fields", *(_measured(reading) for reading in readings)])
     return tables.table("In numbers; fields are input pixels.", "",
                         ["quantity", *(reading.model for reading in readings)],
                         "l" + "r" * len(readings), rows)  # fmt: skip
 
 
 def _measured(reading: Reading) -> str:
+    """How the effective fields came about, in a sentence."""
     effective = reading.effective
     if effective is None:
-        return "not measured"
-    return f"{effective.num_images} images, {effective.images}; no logarithm taken"
+        return "Effective fields were not measured; --effective does."
+    return (
+        f"Effective fields: gradient of the centre unit, its non-negative part, mean over "
+        f"{effective.num_images} images ({effective.images}); sides of the smallest centred "
+        "square with that share of it. No logarithm is taken first; the pink of the picture is "
+        "logarithmic."
+    )
 
 
 def _growth_charts(readings: Sequence[Reading]) -> list[Chart]:
