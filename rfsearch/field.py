@@ -86,12 +86,14 @@ class Taps:
         used: (m, width), False where an output reads fewer than ``width``.
         num_inputs: n.
         rate: how many inputs one step of u moves.
+        unfolded: ``at`` as if the input went on, where padding repeats or mirrors it.
     """
 
     at: Indices
     used: NDArray[np.bool_]
     num_inputs: int
     rate: Fraction
+    unfolded: Indices | None = None
 
     @cached_property
     def is_identity(self) -> bool:
@@ -103,6 +105,11 @@ class Taps:
     def inside(self) -> NDArray[np.bool_]:
         """(m, width): reads an input, rather than padding or nothing."""
         return self.used & (self.at >= 0) & (self.at < self.num_inputs)
+
+    @cached_property
+    def is_blind(self) -> bool:
+        """Whether some output reads no input at all, but padding or nothing."""
+        return not bool(self.inside.any(1).all())
 
 
 def _regular(first: NDArray[Any], width: int, step: int, n: int, rate: Fraction) -> Taps:
@@ -136,16 +143,69 @@ def adaptive_taps(n: int, m: int) -> Taps:
     return Taps(at, at <= hi[:, None], n, Fraction(n, m))
 
 
-def nearest_taps(n: int, m: int) -> Taps:
-    """Nearest resampling: floor(u·n/m)."""
-    return _regular(np.arange(m) * n // m, 1, 1, n, Fraction(n, m))
+def nearest_taps(n: int, m: int, rate: Fraction | None = None) -> Taps:
+    """Nearest resampling: floor(u·rate), by default n/m."""
+    rate = rate or Fraction(n, m)
+    at = np.minimum(np.arange(m) * rate.numerator // rate.denominator, n - 1)
+    return _regular(at, 1, 1, n, rate)
 
 
-def bilinear_taps(n: int, m: int) -> Taps:
-    """Bilinear resampling, align_corners=False: floor((u+½)·n/m − ½) and the next one."""
-    below = np.maximum(0, ((2 * np.arange(m) + 1) * n - m) // (2 * m))
+def nearest_exact_taps(n: int, m: int, rate: Fraction | None = None) -> Taps:
+    """Nearest resampling by centres: floor((u+½)·rate), by default n/m."""
+    rate = rate or Fraction(n, m)
+    at = (2 * np.arange(m) + 1) * rate.numerator // (2 * rate.denominator)
+    return _regular(np.minimum(at, n - 1), 1, 1, n, rate)
+
+
+def linear_taps(n: int, m: int, rate: Fraction | None = None, corners: bool = False) -> Taps:
+    """Linear resampling: floor(x) and the next one, weight or not, for x as in ``_places``."""
+    if n == m:
+        return window_taps(n, n, 1)
+    rate, below = _places(n, m, rate, corners)
+    below = np.clip(below, 0, n - 1)
     at = np.stack([below, np.minimum(below + 1, n - 1)], 1)
-    return Taps(at, np.ones_like(at, dtype=bool), n, Fraction(n, m))
+    return Taps(at, np.ones_like(at, dtype=bool), n, rate)
+
+
+def cubic_taps(n: int, m: int, rate: Fraction | None = None, corners: bool = False) -> Taps:
+    """Cubic resampling: floor(x) − 1 to floor(x) + 2, held inside, for x as in ``_places``."""
+    rate, below = _places(n, m, rate, corners)
+    at = below[:, None] + np.arange(-1, 3)
+    return Taps(np.clip(at, 0, n - 1), np.ones_like(at, dtype=bool), n, rate, at)
+
+
+def _places(n: int, m: int, rate: Fraction | None, corners: bool) -> tuple[Fraction, Indices]:
+    """floor(x): x = (u+½)·rate − ½ with rate n/m, or u·(n−1)/(m−1) where corners align."""
+    u = np.arange(m)
+    if corners:
+        return Fraction(n - 1, m - 1) if n > 1 < m else Fraction(n), u * (n - 1) // max(m - 1, 1)
+    rate = rate or Fraction(n, m)
+    up, down = rate.numerator, rate.denominator
+    return rate, ((2 * u + 1) * up - down) // (2 * down)
+
+
+def smooth_taps(n: int, m: int, rate: Fraction | None = None, width: int = 2) -> Taps:
+    """Antialiased resampling: a kernel of ``width`` inputs, widened by the rate going down."""
+    rate = rate or Fraction(n, m)
+    centre = (np.arange(m) + 0.5) * float(rate)
+    support = width / 2 * max(float(rate), 1.0)
+    lo = np.maximum((centre - support + 0.5).astype(np.int64), 0)
+    hi = np.minimum((centre + support + 0.5).astype(np.int64), n) - 1
+    at = lo[:, None] + np.arange((hi - lo).max() + 1)
+    return Taps(at, at <= hi[:, None], n, rate)
+
+
+def padding_taps(n: int, low: int, high: int, mode: str = "constant") -> Taps:
+    """Padding: reflect mirrors without the border, replicate holds it, circular goes round."""
+    u = np.arange(-low, n + high)
+    around = {
+        "constant": u,
+        "reflect": (n - 1) - abs((n - 1) - abs(u)),
+        "replicate": np.clip(u, 0, n - 1),
+        "circular": u % n,
+    }
+    at = around[mode][:, None]
+    return Taps(at, np.ones_like(at, dtype=bool), n, Fraction(1), u[:, None])
 
 
 def whole_taps(n: int, m: int = 1) -> Taps:
@@ -181,9 +241,10 @@ class Intervals:
 
         On stacks of windows this is the closed form; it is what "unclipped" means elsewhere.
         """
-        at = np.clip(taps.at, 0, taps.num_inputs - 1)
+        places = taps.at if taps.unfolded is None else taps.unfolded
+        at = np.clip(places, 0, taps.num_inputs - 1)
         ratio = Fraction(jump)
-        shift = (taps.at - at) * ratio.numerator // ratio.denominator
+        shift = (places - at) * ratio.numerator // ratio.denominator
         lo = np.where(taps.used, self.lo[..., at] + shift, EMPTY_LO).min(-1)
         hi = np.where(taps.used, self.hi[..., at] + shift, EMPTY_HI).max(-1)
         return Intervals(lo, hi)

@@ -113,7 +113,7 @@ def test_adaptive_taps_cover_their_share(n, m):
 
 def test_resampling():
     assert field.nearest_taps(3, 6).at[:, 0].tolist() == [0, 0, 1, 1, 2, 2]
-    up = field.bilinear_taps(3, 6)
+    up = field.linear_taps(3, 6)
     assert up.at.tolist() == [[0, 1], [0, 1], [0, 1], [1, 2], [1, 2], [2, 2]]
 
 

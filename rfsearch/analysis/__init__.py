@@ -1,7 +1,7 @@
 """Reads a network without training it: what every layer sees, and what it costs."""
 
 from rfsearch.analysis.effective import effective_maps, effective_sizes
-from rfsearch.analysis.layers import COLUMNS, Analysis, Layer, Totals, write_layers
+from rfsearch.analysis.layers import COLUMNS, Analysis, Join, Layer, Totals, write_layers
 from rfsearch.analysis.probe import probe
 from rfsearch.analysis.verify import disagreements
 from rfsearch.analysis.walk import walk
@@ -9,6 +9,7 @@ from rfsearch.analysis.walk import walk
 __all__ = [
     "COLUMNS",
     "Analysis",
+    "Join",
     "Layer",
     "Totals",
     "disagreements",

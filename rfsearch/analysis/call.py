@@ -27,14 +27,19 @@ class Call:
     """An operator with its arguments by their names in torch's schema.
 
     Attributes:
-        name: ``aten.conv2d.default``.
+        target: the operator, ``torch.ops.aten.conv2d.default``.
         arguments: tensors are ``Value``s, defaults are filled in.
         shapes: shapes of the tensors it returns.
     """
 
-    name: str
+    target: Any
     arguments: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def name(self) -> str:
+        """``aten.conv2d.default``."""
+        return str(self.target)
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
@@ -84,6 +89,16 @@ def nothing_counted(call: Call) -> int:  # noqa: ARG001 - the signature is the c
     return 0
 
 
+def never(call: Call) -> bool:  # noqa: ARG001 - the signature is the contract
+    """For operators that read at places known beforehand."""
+    return False
+
+
+def always(call: Call) -> bool:  # noqa: ARG001 - the signature is the contract
+    """For operators that read where the image tells them to."""
+    return True
+
+
 @dataclass(frozen=True)
 class Rule:
     """All that is known about one operator; pure functions of a call.
@@ -95,6 +110,8 @@ class Rule:
         windows: how it moves over the image.
         macs: multiply-adds.
         window_ops: compares or adds of pooling.
+        data_dependent: whether what it reads depends on the image itself, so that the result is
+            the most it can depend on.
     """
 
     result: Callable[[Call], Result]
@@ -103,3 +120,4 @@ class Rule:
     windows: Callable[[Call], Sequence[Window]] = no_windows
     macs: Callable[[Call], int] = nothing_counted
     window_ops: Callable[[Call], int] = nothing_counted
+    data_dependent: Callable[[Call], bool] = never

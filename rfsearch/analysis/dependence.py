@@ -22,10 +22,11 @@ space. It makes the strict field global through a single number (methods, sectio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
+from torch import Tensor
 
 from rfsearch.field import EMPTY_LO, Indices, Intervals, Taps, pixels
 
@@ -46,6 +47,11 @@ KINDS = {
     "no_gates": Kind(beyond=True, gates=False),
     "smallest": Kind(beyond=True, shortest=True),
 }
+
+# Bounds of an element that is −∞ or 0 whatever the image, as a mask leaves it: neutral too, and
+# nothing that it is multiplied with gets through.
+DEAD_LO = 1 << 41
+DEAD_HI = -DEAD_LO
 
 Jump = Fraction | None  # pixels per index; 0: does not run over the image; None: irregular
 
@@ -78,6 +84,17 @@ class Reach:
         read = moved.read_beyond(taps, jump or 0) if self.kind.beyond else moved.read(taps)
         return replace(self, intervals=read).view(lambda array: np.moveaxis(array, -1, dim))
 
+    def compact(self) -> Reach:
+        """Length 1 along every dimension on which neither array varies."""
+        lo, hi = self.lo, self.hi
+        for dim, length in enumerate(lo.shape):
+            if length == 1:
+                continue
+            first = (slice(None),) * dim + (slice(0, 1),)
+            if bool((lo == lo[first]).all()) and bool((hi == hi[first]).all()):
+                lo, hi = lo[first], hi[first]
+        return self if lo is self.lo else replace(self, intervals=Intervals(lo, hi))
+
     def mix(self, dim: int, over_image: bool) -> Reach:
         """Every element along ``dim`` on all of them: the hull.
 
@@ -108,7 +125,10 @@ def _lengths(intervals: Intervals) -> Indices:
 
 @dataclass(frozen=True)
 class Axis:
-    """One image axis of one tensor: its reaches by kind, and the jump along each dimension."""
+    """One image axis of one tensor: its reaches by kind, and the jump along each dimension.
+
+    Kinds that are equal so far share their arrays, and what is done to one is done once.
+    """
 
     reaches: dict[str, Reach]
     jumps: tuple[Jump, ...]
@@ -116,8 +136,14 @@ class Axis:
     def each(
         self, change: Callable[[Reach], Reach], jumps: tuple[Jump, ...] | None = None
     ) -> Axis:
-        """The same change to every kind."""
-        reaches = {name: change(reach) for name, reach in self.reaches.items()}
+        """The same change to every kind; arrays that kinds share are changed once."""
+        done: dict[tuple[int, bool, bool], Intervals] = {}
+        reaches = {}
+        for name, reach in self.reaches.items():
+            key = (id(reach.intervals), reach.kind.beyond, reach.kind.shortest)
+            if key not in done:
+                done[key] = change(reach).intervals
+            reaches[name] = Reach(reach.kind, done[key])
         return Axis(reaches, self.jumps if jumps is None else jumps)
 
     def varies(self, dim: int, length: int) -> bool:
@@ -127,14 +153,22 @@ class Axis:
         return any(reach.lo.shape[dim] > 1 for reach in self.reaches.values())
 
     def read(self, dim: int, taps: Taps) -> Axis:
-        """An operator that reads ``taps`` along ``dim``."""
-        if taps.is_identity or not self.varies(dim, taps.num_inputs):
+        """An operator that reads ``taps`` along ``dim``.
+
+        Outputs that read padding alone depend on nothing, along the other image axis as well.
+        """
+        varies = self.varies(dim, taps.num_inputs)
+        if taps.is_identity or not (varies or taps.is_blind):
             return self
         jump = self.jumps[dim]
         after = None if jump is None else jump * taps.rate
-        full = self.each(lambda reach: reach.view(lambda a: _spread(a, dim, taps.num_inputs)))
         jumps = (*self.jumps[:dim], after, *self.jumps[dim + 1 :])
-        return full.each(lambda reach: reach.read(dim, taps, jump), jumps)
+
+        def change(reach: Reach) -> Reach:
+            full = reach.view(lambda a: _spread(a, dim, taps.num_inputs))
+            return full.read(dim, taps, jump).compact()
+
+        return self.each(change, jumps)
 
     def mix(self, dim: int) -> Axis:
         """An operator that reads everything along ``dim``."""
@@ -143,27 +177,48 @@ class Axis:
         return self.each(lambda reach: reach.mix(dim, over_image), jumps)
 
     def settle(self, shape: Sequence[int]) -> Axis:
-        """Jump 0 along every dimension on which nothing varies, as a slice may leave it."""
-        flat = [all(r.lo.shape[d] == 1 for r in self.reaches.values()) for d in range(len(shape))]
-        jumps = tuple(
-            Fraction(0) if flat[d] and shape[d] > 1 else jump for d, jump in enumerate(self.jumps)
-        )
-        return Axis(self.reaches, jumps)
+        """The jumps as the arrays show them, after a view.
 
-    def join(self, other: Axis, mine: Sequence[int], theirs: Sequence[int]) -> Axis:
+        0 along every dimension on which nothing varies, as a slice may leave it; where a view
+        lost the jump, the step of the arrays if it is the same everywhere.
+        """
+        jumps: list[Jump] = []
+        for dim, (jump, length) in enumerate(zip(self.jumps, shape, strict=True)):
+            if length > 1 and all(r.lo.shape[dim] == 1 for r in self.reaches.values()):
+                jumps.append(Fraction(0))
+            elif jump is None and length > 1:
+                jumps.append(_step(self.reaches["no_gates"], dim))
+            else:
+                jumps.append(jump)
+        return Axis(self.reaches, tuple(jumps))
+
+    def join(
+        self, other: Axis, mine: Sequence[int], theirs: Sequence[int], gates: bool = True
+    ) -> Axis:
         """Two operands of the shapes ``mine`` and ``theirs``, of equal number of dimensions."""
         jumps = tuple(map(_jump_of_join, self.jumps, other.jumps, mine, theirs))
+        first = gates and _gates(self.jumps, other.jumps, theirs, mine)
+        second = gates and not first and _gates(other.jumps, self.jumps, mine, theirs)
+        done: dict[tuple[int, int, bool], Intervals] = {}
         reaches = {}
         for name, reach in self.reaches.items():
-            a, b = reach, other.reaches[name]
-            gates = not reach.kind.gates
-            if gates and _gates(self.jumps, other.jumps, theirs, mine):
-                reaches[name] = a
-            elif gates and _gates(other.jumps, self.jumps, mine, theirs):
-                reaches[name] = b
-            else:
-                reaches[name] = a.join(b)
+            a, b, kind = reach, other.reaches[name], reach.kind
+            key = (id(a.intervals), id(b.intervals), kind.shortest)
+            if not kind.gates and (first or second):
+                reaches[name] = a if first else b
+                continue
+            if key not in done:
+                done[key] = a.join(b).intervals
+            reaches[name] = Reach(kind, done[key])
         return Axis(reaches, jumps)
+
+
+def _step(reach: Reach, dim: int) -> Jump:
+    """By how much the intervals move from each index to the next; None where that differs."""
+    steps = [np.diff(array, axis=dim) for array in (reach.lo, reach.hi) if array.shape[dim] > 1]
+    if len(steps) < 2 or not all(bool((step == steps[0].flat[0]).all()) for step in steps):
+        return None
+    return Fraction(int(steps[0].flat[0])) or None
 
 
 def _gates(
@@ -199,11 +254,13 @@ class Value:
         shape: its shape.
         axes: what it depends on along image height and width; empty for a constant.
         params: names of the parameters a constant was computed from.
+        number: the tensor itself, of a constant; None where it has no numbers (meta tensors).
     """
 
     shape: tuple[int, ...]
     axes: tuple[Axis, ...] = ()
     params: frozenset[str] = frozenset()
+    number: Callable[[], Tensor | None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_data(self) -> bool:
@@ -246,14 +303,14 @@ class Value:
             lambda jumps: (Fraction(0),) * more + jumps,
         )
 
-    def join(self, other: Value) -> Value:
-        """Element-wise operator with broadcasting."""
+    def join(self, other: Value, gates: bool = True) -> Value:
+        """Element-wise operator with broadcasting; without ``gates``, none of them is one."""
         num_dims = max(len(self.shape), len(other.shape))
         a, b = self.lift(num_dims), other.lift(num_dims)
         shape = np.broadcast_shapes(a.shape, b.shape)
         if not (a.is_data and b.is_data):
             return Value(shape, a.axes or b.axes, a.params | b.params)
-        axes = [x.join(y, a.shape, b.shape) for x, y in zip(a.axes, b.axes, strict=True)]
+        axes = [x.join(y, a.shape, b.shape, gates) for x, y in zip(a.axes, b.axes, strict=True)]
         return Value(shape, tuple(axes))
 
 
@@ -265,6 +322,7 @@ def image(channels: int, height: int, width: int) -> Value:
         form = [1, 1, 1, 1]
         form[dim] = length
         u = pixels(length).lo.reshape(form)
-        reaches = {name: Reach(kind, Intervals(u, u)) for name, kind in KINDS.items()}
+        start = Intervals(u, u)
+        reaches = {name: Reach(kind, start) for name, kind in KINDS.items()}
         axes.append(Axis(reaches, tuple(one if d == dim else zero for d in range(4))))
     return Value((1, channels, height, width), tuple(axes))

@@ -5,11 +5,14 @@ Each function is the ``result`` of a ``Rule``: what the outputs of a call depend
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
-from math import prod
 
-from rfsearch import field
+import numpy as np
+
 from rfsearch.analysis import views
+from rfsearch.analysis.attention import statistic
 from rfsearch.analysis.call import Call
 from rfsearch.analysis.dependence import Value
 
@@ -24,55 +27,73 @@ def joined(call: Call) -> Value:
     return reduce(Value.join, call.values)
 
 
-def over_last(call: Call) -> Value:
-    """A linear layer, x·Wᵀ: every output on the whole last dimension."""
-    return call.input.mix(-1, call.shape[-1])
-
-
-def linear_macs(call: Call) -> int:
-    """Outputs times inputs of each; also for products of matrices."""
-    return prod(call.shape) * call.input.shape[-1]
-
-
-def product(call: Call) -> Value:
-    """A matrix product of tensors of two dimensions or more: row u with column v."""
-    left, right = call.values[-2:]
-    rows = left.mix(-1) if left.is_data else Value((*left.shape[:-1], 1), (), left.params)
-    columns = right.mix(-2) if right.is_data else Value(
-        (*right.shape[:-2], 1, right.shape[-1]), (), right.params)  # fmt: skip
-    return rows.join(columns)
-
-
-def _spread(value: Value, dims: list[int]) -> Value:
-    """One number for the whole of ``dims``, each kept with length 1: a statistic."""
-    return reduce(lambda v, dim: v.read(dim, field.whole_taps(v.shape[dim])), dims, value)
+def constants(call: Call) -> tuple[Value, ...] | Value:
+    """zeros_like, new_full and their like read the shape alone; assertions return nothing."""
+    found = tuple(Value(shape) for shape in call.shapes)
+    return found[0] if len(found) == 1 else found
 
 
 def layer_norm(call: Call) -> Value:
-    """Every element also on the statistic over the last dimensions."""
+    """Every element also on the statistic over the last dimensions; rms_norm too."""
     num = len(call["normalized_shape"])
     dims = range(len(call.shape) - num, len(call.shape))
-    statistic = reduce(lambda v, dim: _mix(v, dim), dims, call.input)
-    return call.input.join(statistic)
+    return call.input.join(reduce(statistic, dims, call.input))
 
 
 def group_norm(call: Call) -> Value:
     """Every element also on the statistic of its channels' group, over the whole image."""
     channels, groups = call.shape[1], call["num_groups"]
     apart = views.reshape(call.input, (call.shape[0], groups, channels // groups, *call.shape[2:]))
-    statistic = reduce(_mix, range(2, len(apart.shape)), apart)
-    return views.reshape(apart.join(statistic), call.shape)
+    over_group = reduce(statistic, range(2, len(apart.shape)), apart)
+    return views.reshape(apart.join(over_group), call.shape)
 
 
-def softmax(call: Call) -> Value:
-    """Every element also on the sum over its dimension."""
-    return call.input.join(_mix(call.input, call["dim"] % len(call.shape)))
+def channel_norm(call: Call) -> Value | tuple[Value, ...]:
+    """Batch and instance norm: element by element, unless they use the image's own statistics."""
+    own = call.arguments.get("training", call.arguments.get("use_input_stats", False))
+    value = Value(call.shape, call.input.axes)
+    if own:
+        dims = [0, *range(2, len(call.shape))] if "training" in call.arguments else range(
+            2, len(call.shape))  # fmt: skip
+        value = value.join(reduce(statistic, dims, value))
+    rest = tuple(Value(shape) for shape in call.shapes[1:])
+    return (value, *rest) if rest else value
 
 
-def _mix(value: Value, dim: int) -> Value:
-    """Everything along ``dim``, kept with length 1; over the image its jump goes on."""
-    over_image = any(axis.jumps[dim] != 0 for axis in value.axes)
-    return _spread(value, [dim]) if over_image else value.mix(dim)
+def over_vectors(call: Call) -> Value:
+    """Sorting, transforms: every element on the whole of some dimensions."""
+    dims = call.arguments.get("dim", -1)
+    dims = [dims] if isinstance(dims, int) else dims or range(len(call.input.shape))
+    value = reduce(lambda v, d: v.mix(d), dims, call.input)
+    return views.expand(value, call.shape)
+
+
+def sorted_values(call: Call) -> tuple[Value, ...]:
+    """topk, sort: values and indices, every one on the whole dimension."""
+    return tuple(over_vectors(replace(call, shapes=(shape,))) for shape in call.shapes)
+
+
+def cumulative(call: Call) -> Value:
+    """cumsum: every element on those up to it."""
+    dim, length = call["dim"] % len(call.shape), call.shape[call["dim"]]
+    at = np.tile(np.arange(length), (length, 1))
+    spread = views.gather(call.input, dim, at, np.tri(length, dtype=bool))
+    return Value(call.shape, spread.axes)
+
+
+def halves(call: Call) -> Value:
+    """A gated linear unit: one half of a dimension times the other."""
+    dim, length = call["dim"], call.input.shape[call["dim"]]
+    first, second = (
+        views.cut(call.input, dim, start, start + length // 2) for start in (0, length // 2)
+    )
+    return first.join(second)
+
+
+def outer(call: Call) -> Value:
+    """Every element of one vector with every one of the other."""
+    left, right = call.values
+    return views.insert(left, 1).join(views.insert(right, 0), gates=False)
 
 
 def reshaped(call: Call) -> Value:
@@ -89,7 +110,8 @@ def transposed_dims(call: Call) -> Value:
     """Two dimensions exchanged."""
     num = len(call.shape)
     order = list(range(num))
-    one, other = call["dim0"] % num, call["dim1"] % num
+    names = ("dim0", "dim1") if "dim0" in call.arguments else ("axis0", "axis1")
+    one, other = (call[name] % num for name in names)
     order[one], order[other] = other, one
     return views.permute(call.input, order)
 
@@ -99,9 +121,40 @@ def expanded(call: Call) -> Value:
     return views.expand(call.input, call.shape)
 
 
+def moved_dims(call: Call) -> Value:
+    """Some dimensions put elsewhere."""
+    num = len(call.shape)
+    pairs = [call[name] for name in ("source", "destination")]
+    source, destination = ([d % num for d in ([p] if isinstance(p, int) else p)] for p in pairs)
+    order = [d for d in range(num) if d not in source]
+    for to, dim in sorted(zip(destination, source, strict=True)):
+        order.insert(to, dim)
+    return views.permute(call.input, order)
+
+
+def reversed_dims(call: Call) -> Value:
+    """The last two dimensions exchanged, or the two there are."""
+    num = len(call.shape)
+    return views.permute(call.input, [*range(num - 2), *range(num - 1, max(num - 3, -1), -1)])
+
+
+def copied(call: Call) -> Value:
+    """The source, spread to the shape of what it overwrites."""
+    source: Value = call["src"]
+    if not source.is_data:
+        return Value(call.shape, (), source.params)
+    return views.expand(source, call.shape)
+
+
 def concatenated(call: Call) -> Value:
-    """Parts stay apart until an operator mixes them."""
-    return views.concatenate(call.values, call["dim"])
+    """Parts stay apart until an operator mixes them; empty ones are nothing."""
+    values = [value for value in call.values if value.shape != (0,)]
+    return views.concatenate(values, call["dim"])
+
+
+def along(dim: int) -> Callable[[Call], Value]:
+    """hstack, vstack and their like, for tensors of two dimensions or more."""
+    return lambda call: views.concatenate(call.values, dim)
 
 
 def stacked(call: Call) -> Value:
@@ -129,8 +182,16 @@ def selected(call: Call) -> Value:
 
 def parted(call: Call) -> tuple[Value, ...]:
     """split, chunk: consecutive parts, as long as the outputs say."""
-    dim, start, parts = call["dim"] % len(call.input.shape), 0, []
+    dim, start, parts = call.arguments.get("dim", 0) % len(call.input.shape), 0, []
     for shape in call.shapes:
         parts.append(views.cut(call.input, dim, start, start + shape[dim]))
         start += shape[dim]
     return tuple(parts)
+
+
+def taken_apart(call: Call) -> tuple[Value, ...]:
+    """unbind: the elements along one dimension, which is dropped."""
+    dim = call["dim"] % len(call.input.shape)
+    return tuple(
+        views.drop(views.cut(call.input, dim, i, i + 1), dim) for i in range(len(call.shapes))
+    )

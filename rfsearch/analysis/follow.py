@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fractions import Fraction
+from functools import cache, cached_property, reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.call import Call, Result, Rule
-from rfsearch.analysis.dependence import Value, image
-from rfsearch.analysis.rules import RULES
+from rfsearch.analysis.capture import TORCH, constants, shown
+from rfsearch.analysis.dependence import Axis, Reach, Value, image
+from rfsearch.analysis.rules import FOREIGN, RULES
 from rfsearch.errors import UserError
+from rfsearch.field import EMPTY_LO, Intervals
 
-TORCH = Path(torch.__file__).parent
+# What a field may be instead of exact, for a layer and all that comes after it.
+AT_LEAST = "at least"  # behind an operator without a rule
+AT_MOST = "at most"  # behind an operator that reads where the image tells it to
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operator of the graph that works on data."""
+    """One operator of the graph that works on data.
+
+    Attributes:
+        marks: ``AT_LEAST`` and ``AT_MOST``, where they hold.
+    """
 
     node: fx.Node
     call: Call
     rule: Rule
     result: Result
+    marks: frozenset[str] = frozenset()
 
     @property
     def output(self) -> Value:
@@ -36,91 +49,215 @@ class Step:
         return self.result if isinstance(self.result, Value) else self.result[0]
 
 
-def follow(program: ExportedProgram) -> Iterator[Step]:
+def follow(program: ExportedProgram, ignore_unknown: bool = False) -> Iterator[Step]:
     """The operators that work on data, in the order of the graph."""
-    for _, found in _each_node(program):
+    for _, found, _ in _Walk(program, ignore_unknown).nodes():
         if isinstance(found, Step):
             yield found
 
 
 def trace(program: ExportedProgram) -> Iterator[tuple[fx.Node, Value]]:
     """Every tensor that a node of the graph stands for, the inputs left out."""
-    for node, found in _each_node(program):
+    for node, value, _ in trace_marked(program):
+        yield node, value
+
+
+def trace_marked(
+    program: ExportedProgram, ignore_unknown: bool = False
+) -> Iterator[tuple[fx.Node, Value, frozenset[str]]]:
+    """The same, each with its marks."""
+    for node, found, marks in _Walk(program, ignore_unknown).nodes():
         value = found.result if isinstance(found, Step) else found
         if isinstance(value, Value):
-            yield node, value
+            yield node, value, marks
 
 
-def _each_node(program: ExportedProgram) -> Iterator[tuple[fx.Node, Step | Result]]:
-    """What each operator's outputs depend on; a ``Step`` where a rule said so.
+class _Walk:
+    """What is known of every node so far."""
 
-    What is computed from constants alone is a constant, whatever the operator.
-    """
-    values: dict[fx.Node, Any] = {}
-    for node in program.graph.nodes:
-        if node.op == "placeholder":
-            values[node] = _input(node, program)
-        elif node.op == "call_function" and node.target is operator.getitem:
+    def __init__(self, program: ExportedProgram, ignore_unknown: bool) -> None:
+        self.program, self.ignore_unknown = program, ignore_unknown
+        self.values: dict[fx.Node, Any] = {}
+        self.marks: dict[fx.Node, frozenset[str]] = {}
+        self.numbers: dict[fx.Node, Any] = {}
+
+    @cached_property
+    def images(self) -> frozenset[str]:
+        """Names of the inputs that are no parameters or constants."""
+        return frozenset(self.program.graph_signature.user_inputs)
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """Placeholder → parameter."""
+        return dict(self.program.graph_signature.inputs_to_parameters)
+
+    @cached_property
+    def stored(self) -> dict[str, Tensor]:
+        """Placeholder → tensor."""
+        return constants(self.program)
+
+    def nodes(self) -> Iterator[tuple[fx.Node, Step | Result, frozenset[str]]]:
+        """What each operator's outputs depend on; a ``Step`` where a rule said so.
+
+        What is computed from constants alone is a constant, whatever the operator.
+        """
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                self.values[node] = self._input(node)
+                self.marks[node] = frozenset()
+            elif node.op == "call_function":
+                self.marks[node] = frozenset().union(
+                    *(self.marks.get(before, frozenset()) for before in node.all_input_nodes)
+                )
+                found = self._found(node)
+                self.values[node] = found.result if isinstance(found, Step) else found
+                yield node, found, self.marks[node]
+
+    def _input(self, node: fx.Node) -> Value:
+        """The image, or a constant that knows which parameter it is."""
+        shape = tuple(node.meta["val"].shape)
+        if node.name in self.images:
+            _, channels, height, width = shape
+            return image(channels, height, width)
+        name = self.parameters.get(node.name)
+        return Value(shape, (), frozenset([name] if name else []), lambda: self.stored[node.name])
+
+    def _found(self, node: fx.Node) -> Step | Result:
+        if node.target is operator.getitem:
             part, index = node.args
-            values[node] = values[part][index]
-            yield node, values[node]
-        elif node.op == "call_function":
-            call = _call(node, values)
-            if call.data:
-                rule = _rule(node, call)
-                values[node] = rule.result(call)
-                yield node, Step(node, call, rule, values[node])
-            else:
-                found = tuple(Value(shape, (), call.params) for shape in call.shapes)
-                values[node] = found[0] if len(found) == 1 else found
-                yield node, values[node]
+            found: Result = self.values[part][index]  # type: ignore[index]
+            return found
+        call = _call(node, self.values)
+        if not call.data:
+            return self._constants(node, call)
+        rule = _rule(node, call, self.ignore_unknown)
+        if rule is UNKNOWN:
+            self.marks[node] |= {AT_LEAST}
+        if rule.data_dependent(call):
+            self.marks[node] |= {AT_MOST}
+        return Step(node, call, rule, rule.result(call), self.marks[node])
 
+    def _constants(self, node: fx.Node, call: Call) -> Result:
+        """What is computed from constants, computed itself only if a rule asks for its numbers."""
+        values = tuple(
+            Value(shape, (), call.params, self._number(node, i if len(call.shapes) > 1 else None))
+            for i, shape in enumerate(call.shapes)
+        )
+        return values[0] if len(values) == 1 else values
 
-def _input(node: fx.Node, program: ExportedProgram) -> Value:
-    """The image, or a constant that knows which parameter it is."""
-    signature = program.graph_signature
-    shape = tuple(node.meta["val"].shape)
-    if node.name in signature.user_inputs:
-        _, channels, height, width = shape
-        return image(channels, height, width)
-    name = signature.inputs_to_parameters.get(node.name)
-    return Value(shape, (), frozenset([name] if name else []))
+    def _number(self, node: fx.Node, part: int | None) -> Callable[[], Tensor | None]:
+        def number() -> Tensor | None:
+            try:
+                found = self._evaluate(node)
+            except (RuntimeError, NotImplementedError):  # meta tensors have no numbers
+                return None
+            tensor: Tensor = found if part is None else found[part]
+            return tensor
+
+        return number
+
+    def _evaluate(self, node: fx.Node) -> Any:
+        """The tensor of a constant node; what depends on the image counts by its shape alone."""
+        if node in self.numbers:
+            return self.numbers[node]
+        if node.op == "placeholder":
+            stored = self.stored.get(node.name)
+            found = torch.zeros(node.meta["val"].shape) if stored is None else stored.detach()
+        elif isinstance(value := self.values[node], Value) and value.is_data:
+            found = torch.zeros(value.shape, dtype=node.meta["val"].dtype)
+        else:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._copy)
+            found = node.target(*args, **kwargs)  # type: ignore[operator]
+        self.numbers[node] = found
+        return found
+
+    def _copy(self, node: fx.Node) -> Any:
+        """A tensor of its own, for operators may write into it."""
+        found = self._evaluate(node)
+        return found.clone() if isinstance(found, Tensor) else found
 
 
 def _call(node: fx.Node, values: dict[fx.Node, Any]) -> Call:
     """The node with its arguments by name, values in place of nodes."""
-    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
-    schema = getattr(node.target, "_schema", None)
-    names = [argument.name for argument in schema.arguments] if schema else map(str, range(99))
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: values.get(n))
+    names, defaults = _signature(node.target)
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    defaults = {a.name: a.default_value for a in schema.arguments} if schema else {}
     found = node.meta.get("val")
     outputs = found if isinstance(found, list | tuple) else [found]
     shapes = tuple(tuple(t.shape) for t in outputs if isinstance(t, Tensor))
-    return Call(str(node.target), {**defaults, **given}, shapes)
+    return Call(node.target, {**defaults, **given}, shapes)
 
 
-def _rule(node: fx.Node, call: Call) -> Rule:
+@cache
+def _signature(target: Any) -> tuple[list[str], dict[str, Any]]:
+    """Names of an operator's arguments, and their defaults."""
+    schema = getattr(target, "_schema", None)
+    if schema is None:
+        return list(map(str, range(99))), {}
+    return [a.name for a in schema.arguments], {a.name: a.default_value for a in schema.arguments}
+
+
+def _rule(node: fx.Node, call: Call, ignore_unknown: bool) -> Rule:
+    rule = RULES.get(node.target) or FOREIGN.get(call.name)
+    if rule is None and ignore_unknown:
+        return UNKNOWN
     where = f"called by {module_name(node) or 'the network itself'} at {source(node)}"
-    if node.target not in RULES:
-        known = ", ".join(str(target) for target in RULES)
+    if rule is None:
+        known = {str(target) for target in RULES} | set(FOREIGN)
+        near = get_close_matches(call.name, known, n=3) or ["none"]
         raise UserError(
-            f"no rule for operator {call.name}, {where}; to add one is a line in "
-            f"rfsearch/analysis/rules.py. Known: {known}"
+            f"no rule for operator {call.name}, {where}; to add one is a line in the table of "
+            f"rfsearch/analysis/rules.py, {len(known)} are known, near it {', '.join(near)}"
         )
-    rule = RULES[node.target]
     odd = [
         name
         for name, argument in call.arguments.items()
         if rule.images is not None and name not in rule.images
         if isinstance(argument, Value) and argument.is_data
     ]
+    if odd and ignore_unknown:
+        return UNKNOWN
     if odd:
         raise UserError(
             f"no rule for operator {call.name} with {', '.join(odd)} computed from the image, "
             f"{where}"
         )
     return rule
+
+
+def _ignored(call: Call) -> Result:
+    """An operator without a rule: as if element-wise, or of another shape on one element."""
+    results = tuple(_least(call, shape) for shape in call.shapes)
+    return results[0] if len(results) == 1 else results
+
+
+def _least(call: Call, shape: tuple[int, ...]) -> Value:
+    same = [value for value in call.data if value.shape == shape]
+    if same:
+        return reduce(Value.join, same)
+    return Value(shape, tuple(_shortest(axis, len(shape)) for axis in call.input.axes))
+
+
+def _shortest(axis: Axis, num_dims: int) -> Axis:
+    """What the element with the shortest interval depends on, for every element."""
+
+    def change(reach: Reach) -> Reach:
+        sizes = reach.intervals.sizes
+        at = np.where(sizes > 0, sizes, EMPTY_LO).argmin()
+        form = (1,) * num_dims
+        lo, hi = (np.broadcast_to(a, sizes.shape).flat[at] for a in (reach.lo, reach.hi))
+        return replace(reach, intervals=Intervals(np.full(form, lo), np.full(form, hi)))
+
+    return axis.each(change, (Fraction(0),) * num_dims)
+
+
+UNKNOWN = Rule(_ignored, "other")
+
+
+@cache
+def module_of(path: str) -> str:
+    """A module's full name without the marks that torch gives to a second call (@1)."""
+    return re.sub(r"@\d+", "", path)
 
 
 def module_name(node: fx.Node) -> str:
@@ -132,15 +269,22 @@ def module_name(node: fx.Node) -> str:
 def module_names(node: fx.Node) -> list[str]:
     """Full names of all modules the operator was called in, outermost first."""
     stack = (node.meta.get("nn_module_stack") or {}).values()
-    return [re.sub(r"@\d+", "", name) for name, _ in stack]  # torch marks a second call @1
+    return [module_of(name) for name, _ in stack]
 
 
 def source(node: fx.Node) -> str:
     """file.py:line of the innermost code that is not torch's own; empty where it is not known."""
-    frames = re.findall(r'File "(.+?)", line (\d+)', node.meta.get("stack_trace") or "")
-    outside = [(file, line) for file, line in frames if not Path(file).is_relative_to(TORCH)]
-    if not outside:
-        return ""
-    file, line = outside[-1]
-    installed = file.rpartition("site-packages/")
-    return f"{installed[2] if installed[1] else Path(file).name}:{line}"
+    return _source(node.meta.get("stack_trace") or "")
+
+
+@cache
+def _source(stack_trace: str) -> str:
+    for file, line in reversed(re.findall(r'File "(.+?)", line (\d+)', stack_trace)):
+        if not _is_torchs(file):
+            return f"{shown(Path(file))}:{line}"
+    return ""
+
+
+@cache
+def _is_torchs(file: str) -> bool:
+    return Path(file).is_relative_to(TORCH)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 
 
@@ -33,6 +34,10 @@ class Layer:
         unproductive_h, …: Richter's border layers (arXiv 2106.12307): a kernel above 1 whose input
             sees the whole image already along its shortest path, or has only one tap on data.
         source: line of code that called it.
+        at_least: not a column; the fields may be larger, for an operator without a rule came
+            before.
+        at_most: not a column; the fields may be smaller, for an operator before reads where the
+            image tells it to (deformable convolution, sampling of a grid, topk).
     """
 
     name: str
@@ -69,9 +74,33 @@ class Layer:
     unproductive_h: bool | None = None
     unproductive_w: bool | None = None
     source: str = ""
+    at_least: bool = False
+    at_most: bool = False
 
 
-COLUMNS = tuple(field.name for field in fields(Layer))
+MARKS = ("at_least", "at_most")
+COLUMNS = tuple(field.name for field in fields(Layer) if field.name not in MARKS)
+
+
+@dataclass(frozen=True)
+class Join:
+    """A join of maps that do not lie on each other, along one image axis.
+
+    Attributes:
+        name, call: of its layer.
+        axis: h or w.
+        jumps: pixels per element of each operand, one after the other.
+        offsets: per operand, by how many pixels the centres of its fields lie off those of the
+            first operand: the least and the most over all elements.
+        source: line of code that joins.
+    """
+
+    name: str
+    call: int
+    axis: str
+    jumps: tuple[Fraction, ...]
+    offsets: tuple[tuple[float, float], ...]
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,12 +121,14 @@ class Analysis:
         layers: one row per call of a layer, in the order of the graph.
         totals: parameters of the module, used or not; multiply-adds and window operations.
         nodes: for each layer the node of the exported graph that it is.
+        joins: those whose operands do not lie on each other, in the order of the graph.
     """
 
     image_size: tuple[int, int]
     layers: tuple[Layer, ...]
     totals: Totals
     nodes: tuple[str, ...] = ()
+    joins: tuple[Join, ...] = ()
 
     def of(self, name: str, call: int = 0) -> Layer:
         """The row of one call of a layer."""
@@ -105,7 +136,7 @@ class Analysis:
 
     def rows(self) -> list[dict[str, object]]:
         """Rows as plain data, in the order of COLUMNS."""
-        return [asdict(layer) for layer in self.layers]
+        return [_row(layer) for layer in self.layers]
 
 
 def write_layers(layers: Iterable[Layer], path: Path) -> None:
@@ -113,4 +144,8 @@ def write_layers(layers: Iterable[Layer], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(layer) for layer in layers)
+        writer.writerows(_row(layer) for layer in layers)
+
+
+def _row(layer: Layer) -> dict[str, object]:
+    return {column: getattr(layer, column) for column in COLUMNS}

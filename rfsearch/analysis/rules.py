@@ -8,123 +8,360 @@ MACs count convolutions, linear layers and matrix products; ``window_ops`` count
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import torch
 
 from rfsearch import field
-from rfsearch.analysis import elements, windows
-from rfsearch.analysis.call import Rule
+from rfsearch.analysis import attention, elements, movement, windows
+from rfsearch.analysis.call import Rule, always
 
 aten = torch.ops.aten
 
 IMAGE = ("input", "self")
 
 CONVOLUTION = Rule(
-    windows.convolution, "conv", IMAGE, windows.convolution_windows, windows.convolution_macs
-)
-TRANSPOSED = Rule(windows.transposed, "conv_transpose", IMAGE, windows.transposed_windows,
-                  windows.transposed_macs)  # fmt: skip
+    windows.convolution, "conv", ("input", "weight", "bias"), windows.convolution_windows,
+    windows.convolution_macs,
+)  # fmt: skip
+TRANSPOSED = Rule(
+    windows.transposed, "conv_transpose", ("input", "weight", "bias"), windows.transposed_windows,
+    windows.transposed_macs,
+)  # fmt: skip
 POOL = Rule(windows.pool, "pool", IMAGE, windows.pool_windows,
             window_ops=windows.window_ops(windows.pool_windows))  # fmt: skip
 ADAPTIVE = Rule(windows.adaptive, "pool", IMAGE, windows.adaptive_windows,
                 window_ops=windows.window_ops(windows.adaptive_windows))  # fmt: skip
 REDUCTION = Rule(windows.reduction, "pool", IMAGE, windows.reduction_windows,
                  window_ops=windows.window_ops(windows.reduction_windows))  # fmt: skip
-NEAREST = Rule(windows.resample(field.nearest_taps), "resample", IMAGE,
-               windows.resample_windows(field.nearest_taps))  # fmt: skip
-PADDING = Rule(windows.pad, None, IMAGE)
+CHOICE = Rule(
+    elements.sorted_values,
+    None,
+    IMAGE,
+    data_dependent=always,
+)
 
-LINEAR = Rule(elements.over_last, "linear", IMAGE, macs=elements.linear_macs)
-PRODUCT = Rule(elements.product, "linear", macs=elements.linear_macs)
+LINEAR = Rule(attention.linear, "linear", macs=attention.linear_macs)
+PRODUCT = Rule(attention.product, "linear", macs=attention.product_macs)
+RECURRENT = Rule(attention.recurrent, "other", IMAGE, macs=attention.recurrent_macs)
+SUM = Rule(attention.added, "join")
 JOIN = Rule(elements.joined, "join")
+COMPARISON = Rule(elements.joined)
 ACTIVATION = Rule(elements.same, "activation", IMAGE)
-CHANNEL_NORM = Rule(elements.same, "norm", IMAGE)
+SLOPED = Rule(elements.same, "activation", ("self",))
+CHANNEL_NORM = Rule(elements.channel_norm, "norm", IMAGE)
+VECTOR_NORM = Rule(elements.layer_norm, "norm", IMAGE)
 COPY = Rule(elements.same, None, IMAGE)
 VIEW = Rule(elements.reshaped, None, IMAGE)
+VIEW_AS = Rule(elements.reshaped)
+PARTS = Rule(elements.parted, None, IMAGE)
+SWAP = Rule(elements.transposed_dims, None, IMAGE)
+MOVE = Rule(movement.moved)
+SPECTRUM = Rule(elements.over_vectors, None, IMAGE)
+SHAPE = Rule(elements.constants)
+PLACES = ("indices", "index")
+INDEXED = Rule(movement.placed, data_dependent=movement.unknown_places(*PLACES))
+GATHERED = Rule(movement.gathered, data_dependent=movement.unknown_places(*PLACES))
+
+
+def resampling(taps: Any) -> Rule:
+    """Resampling of maps by the taps of one axis."""
+    return Rule(windows.resample(taps), "resample", IMAGE, windows.resample_windows(taps))
+
+
+NEAREST = resampling(field.nearest_taps)
+NEAREST_EXACT = resampling(field.nearest_exact_taps)
+LINEARLY = resampling(field.linear_taps)
+CUBIC = resampling(field.cubic_taps)
+SMOOTH_LINEAR = resampling(windows.smoothly(2))
+SMOOTH_CUBIC = resampling(windows.smoothly(4))
+
+
+def overloads(packets: Iterable[Any]) -> Iterator[Any]:
+    """Every overload of these operators that takes and returns tensors, written into or not."""
+    for packet in packets:
+        for name in packet.overloads():
+            found = getattr(packet, name)
+            written = [a for a in found._schema.arguments if a.is_out]
+            tensors = any("Tensor" in str(a.type) for a in found._schema.arguments)
+            if tensors and not written:
+                yield found
+
+
+ACTIVATIONS = (
+    aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_, aten.hardswish,
+    aten.hardswish_, aten.hardsigmoid, aten.hardsigmoid_, aten.sigmoid, aten.sigmoid_, aten.silu,
+    aten.silu_, aten.gelu, aten.gelu_, aten.tanh, aten.tanh_, aten.elu, aten.elu_, aten.selu,
+    aten.selu_, aten.celu, aten.celu_, aten.leaky_relu, aten.leaky_relu_, aten.rrelu, aten.rrelu_,
+    aten.mish, aten.mish_, aten.softplus, aten.hardshrink, aten.softshrink, aten.threshold,
+    aten.threshold_, aten.log_sigmoid, aten.clamp_min, aten.clamp_min_, aten.clamp_max,
+    aten.clamp_max_,
+)  # fmt: skip
+ELEMENTWISE = (
+    aten.abs, aten.abs_, aten.absolute, aten.exp, aten.exp_, aten.expm1, aten.log, aten.log_,
+    aten.log1p, aten.log2, aten.log10, aten.sqrt, aten.sqrt_, aten.rsqrt, aten.rsqrt_,
+    aten.reciprocal, aten.reciprocal_, aten.square, aten.square_, aten.neg, aten.neg_, aten.sin,
+    aten.cos, aten.tan, aten.asin, aten.acos, aten.atan, aten.sinh, aten.cosh, aten.erf, aten.erfc,
+    aten.sign, aten.sgn, aten.floor, aten.ceil, aten.round, aten.trunc, aten.frac, aten.positive,
+    aten.logit, aten.sigmoid, aten.nan_to_num, aten.logical_not, aten.bitwise_not, aten.isnan,
+    aten.isinf, aten.isfinite, aten.angle, aten.real, aten.imag, aten.conj, aten._conj,
+    aten.resolve_conj, aten.resolve_neg, aten.clone, aten.contiguous, aten.alias, aten.detach,
+    aten.detach_, aten.to, aten._to_copy, aten.type_as, aten.lift_fresh, aten.lift_fresh_copy,
+    aten.dropout, aten.dropout_, aten.feature_dropout, aten.feature_dropout_, aten.alpha_dropout,
+    aten.alpha_dropout_, aten.feature_alpha_dropout, aten.native_dropout, aten.special_erf,
+    aten.special_expit, aten.special_log1p, aten.pow, aten.pow_, aten.float_power, aten.polar,
+    aten.deg2rad, aten.rad2deg,
+)  # fmt: skip
+ARITHMETIC = (
+    aten.mul, aten.mul_, aten.multiply, aten.multiply_, aten.div, aten.div_, aten.divide,
+    aten.true_divide, aten.floor_divide, aten.remainder, aten.fmod, aten.maximum, aten.minimum,
+    aten.fmax, aten.fmin, aten.lerp, aten.lerp_, aten.addcmul, aten.addcmul_, aten.addcdiv,
+    aten.addcdiv_, aten.atan2, aten.hypot, aten.logaddexp, aten.xlogy, aten.copysign, aten.complex,
+    aten.clamp, aten.clamp_, aten.clip, aten.dist,
+)  # fmt: skip
+SUMS = (aten.add, aten.add_, aten.sub, aten.sub_, aten.subtract, aten.rsub)
+COMPARISONS = (
+    aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne, aten.greater, aten.less,
+    aten.logical_and, aten.logical_or, aten.logical_xor, aten.bitwise_and, aten.bitwise_or,
+    aten.bitwise_xor,
+)  # fmt: skip
+REDUCTIONS = (
+    aten.mean, aten.sum, aten.amax, aten.amin, aten.prod, aten.var, aten.std, aten.var_mean,
+    aten.std_mean, aten.linalg_vector_norm, aten.norm, aten.logsumexp, aten.nansum, aten.nanmean,
+    aten.any, aten.all, aten.argmax, aten.argmin, aten.median, aten.aminmax, aten.count_nonzero,
+)  # fmt: skip
+SPECTRA = (
+    aten.fft_fft, aten.fft_ifft, aten.fft_rfft, aten.fft_irfft, aten.fft_fft2, aten.fft_ifft2,
+    aten.fft_rfft2, aten.fft_irfft2, aten.fft_fftn, aten.fft_ifftn, aten.fft_rfftn,
+    aten.fft_irfftn,
+)  # fmt: skip
+SHAPES = (
+    aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.rand_like,
+    aten.randn_like, aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full,
+    aten._assert_tensor_metadata, aten.sym_size,
+)  # fmt: skip
 
 RULES: dict[object, Rule] = {
+    **dict.fromkeys(overloads(ELEMENTWISE), COPY),
+    **dict.fromkeys(overloads(ACTIVATIONS), ACTIVATION),
+    **dict.fromkeys(overloads(ARITHMETIC), JOIN),
+    **dict.fromkeys(overloads(SUMS), SUM),
+    **dict.fromkeys(overloads(COMPARISONS), COMPARISON),
+    **dict.fromkeys(overloads(REDUCTIONS), REDUCTION),
+    **dict.fromkeys(overloads(SPECTRA), SPECTRUM),
+    **dict.fromkeys(overloads(SHAPES), SHAPE),
+    aten.clamp.default: ACTIVATION,
+    aten.clamp_.default: ACTIVATION,
+    aten.clip.default: ACTIVATION,
+    aten.pow.Tensor_Tensor: JOIN,
+    aten.prelu.default: SLOPED,
+    aten.glu.default: Rule(elements.halves, "activation", IMAGE),
+    aten.max.default: REDUCTION,
+    aten.max.dim: REDUCTION,
+    aten.max.other: JOIN,
+    aten.min.default: REDUCTION,
+    aten.min.dim: REDUCTION,
+    aten.min.other: JOIN,
     aten.conv1d.default: CONVOLUTION,
+    aten.conv1d.padding: CONVOLUTION,
     aten.conv2d.default: CONVOLUTION,
     aten.conv2d.padding: CONVOLUTION,
     aten.conv3d.default: CONVOLUTION,
+    aten.conv3d.padding: CONVOLUTION,
+    aten.conv_transpose1d.default: TRANSPOSED,
     aten.conv_transpose2d.input: TRANSPOSED,
+    aten.conv_transpose3d.input: TRANSPOSED,
+    aten.max_pool1d.default: POOL,
     aten.max_pool2d.default: POOL,
+    aten.max_pool3d.default: POOL,
+    aten.max_pool1d_with_indices.default: POOL,
+    aten.max_pool2d_with_indices.default: POOL,
+    aten.max_pool3d_with_indices.default: POOL,
+    aten.avg_pool1d.default: POOL,
     aten.avg_pool2d.default: POOL,
+    aten.avg_pool3d.default: POOL,
+    aten.adaptive_avg_pool1d.default: ADAPTIVE,
     aten.adaptive_avg_pool2d.default: ADAPTIVE,
-    aten.mean.dim: REDUCTION,
-    aten.mean.default: REDUCTION,
-    aten.sum.dim_IntList: REDUCTION,
-    aten.amax.default: REDUCTION,
+    aten.adaptive_avg_pool3d.default: ADAPTIVE,
+    aten.adaptive_max_pool1d.default: ADAPTIVE,
+    aten.adaptive_max_pool2d.default: ADAPTIVE,
+    aten.adaptive_max_pool3d.default: ADAPTIVE,
+    aten.max_unpool2d.default: Rule(
+        windows.unpooled,
+        "resample",
+        ("self", "indices"),
+        data_dependent=always,
+    ),
+    aten.upsample_nearest1d.vec: NEAREST,
+    aten.upsample_nearest1d.default: NEAREST,
     aten.upsample_nearest2d.vec: NEAREST,
-    aten.pad.default: PADDING,
-    aten.constant_pad_nd.default: PADDING,
+    aten.upsample_nearest2d.default: NEAREST,
+    aten.upsample_nearest3d.vec: NEAREST,
+    aten.upsample_nearest3d.default: NEAREST,
+    aten._upsample_nearest_exact1d.vec: NEAREST_EXACT,
+    aten._upsample_nearest_exact2d.vec: NEAREST_EXACT,
+    aten._upsample_nearest_exact3d.vec: NEAREST_EXACT,
+    aten.upsample_linear1d.vec: LINEARLY,
+    aten.upsample_linear1d.default: LINEARLY,
+    aten.upsample_bilinear2d.vec: LINEARLY,
+    aten.upsample_bilinear2d.default: LINEARLY,
+    aten.upsample_trilinear3d.vec: LINEARLY,
+    aten.upsample_trilinear3d.default: LINEARLY,
+    aten.upsample_bicubic2d.vec: CUBIC,
+    aten.upsample_bicubic2d.default: CUBIC,
+    aten._upsample_bilinear2d_aa.vec: SMOOTH_LINEAR,
+    aten._upsample_bilinear2d_aa.default: SMOOTH_LINEAR,
+    aten._upsample_bicubic2d_aa.vec: SMOOTH_CUBIC,
+    aten._upsample_bicubic2d_aa.default: SMOOTH_CUBIC,
+    aten.pad.default: Rule(windows.padded(), None, IMAGE),
+    aten.constant_pad_nd.default: Rule(windows.padded("constant"), None, IMAGE),
+    aten.reflection_pad1d.default: Rule(windows.padded("reflect"), None, IMAGE),
+    aten.reflection_pad2d.default: Rule(windows.padded("reflect"), None, IMAGE),
+    aten.reflection_pad3d.default: Rule(windows.padded("reflect"), None, IMAGE),
+    aten.replication_pad1d.default: Rule(windows.padded("replicate"), None, IMAGE),
+    aten.replication_pad2d.default: Rule(windows.padded("replicate"), None, IMAGE),
+    aten.replication_pad3d.default: Rule(windows.padded("replicate"), None, IMAGE),
+    aten.grid_sampler.default: Rule(
+        windows.sampled,
+        "resample",
+        data_dependent=always,
+    ),
     aten.linear.default: LINEAR,
     aten.matmul.default: PRODUCT,
     aten.bmm.default: PRODUCT,
     aten.mm.default: PRODUCT,
-    aten.add.Tensor: JOIN,
-    aten.add_.Tensor: JOIN,
-    aten.sub.Tensor: JOIN,
-    aten.sub_.Tensor: JOIN,
-    aten.rsub.Scalar: JOIN,
-    aten.mul.Tensor: JOIN,
-    aten.mul_.Tensor: JOIN,
-    aten.mul.Scalar: JOIN,
-    aten.add.Scalar: JOIN,
-    aten.div.Tensor: JOIN,
-    aten.div_.Tensor: JOIN,
-    aten.maximum.default: JOIN,
-    aten.minimum.default: JOIN,
-    aten.relu.default: ACTIVATION,
-    aten.relu_.default: ACTIVATION,
-    aten.relu6.default: ACTIVATION,
-    aten.relu6_.default: ACTIVATION,
-    aten.hardtanh.default: ACTIVATION,
-    aten.hardtanh_.default: ACTIVATION,
-    aten.hardswish.default: ACTIVATION,
-    aten.hardswish_.default: ACTIVATION,
-    aten.hardsigmoid.default: ACTIVATION,
-    aten.hardsigmoid_.default: ACTIVATION,
-    aten.sigmoid.default: ACTIVATION,
-    aten.sigmoid_.default: ACTIVATION,
-    aten.silu.default: ACTIVATION,
-    aten.silu_.default: ACTIVATION,
-    aten.gelu.default: ACTIVATION,
-    aten.tanh.default: ACTIVATION,
-    aten.elu.default: ACTIVATION,
-    aten.leaky_relu.default: ACTIVATION,
-    aten.leaky_relu_.default: ACTIVATION,
-    aten.clamp.default: ACTIVATION,
-    aten.clamp_min.default: ACTIVATION,
-    aten.softmax.int: Rule(elements.softmax, "activation", IMAGE),
+    aten.mv.default: PRODUCT,
+    aten.dot.default: PRODUCT,
+    aten.addmm.default: PRODUCT,
+    aten.baddbmm.default: PRODUCT,
+    aten.outer.default: Rule(elements.outer, "linear"),
+    aten.einsum.default: Rule(attention.einsum, "linear", macs=attention.einsum_macs),
+    aten.scaled_dot_product_attention.default: Rule(
+        attention.scaled, "attention", macs=attention.scaled_macs
+    ),
+    aten._native_multi_head_attention.default: Rule(attention.fast_attention, "attention"),
+    aten.lstm.input: RECURRENT,
+    aten.gru.input: RECURRENT,
+    aten.rnn_tanh.input: RECURRENT,
+    aten.rnn_relu.input: RECURRENT,
+    aten.softmax.int: Rule(attention.softmax, "activation", IMAGE),
+    aten._softmax.default: Rule(attention.softmax, "activation", IMAGE),
+    aten.log_softmax.int: Rule(attention.softmax, "activation", IMAGE),
     aten.batch_norm.default: CHANNEL_NORM,
-    aten.layer_norm.default: Rule(elements.layer_norm, "norm", IMAGE),
+    aten.instance_norm.default: CHANNEL_NORM,
+    aten.layer_norm.default: VECTOR_NORM,
+    aten.rms_norm.default: VECTOR_NORM,
     aten.group_norm.default: Rule(elements.group_norm, "norm", IMAGE),
-    aten.dropout.default: COPY,
-    aten.dropout_.default: COPY,
-    aten.clone.default: COPY,
-    aten.contiguous.default: COPY,
-    aten.alias.default: COPY,
-    aten.detach.default: COPY,
-    aten.detach_.default: COPY,
-    aten.to.dtype: COPY,
-    aten.sqrt.default: COPY,
-    aten.neg.default: COPY,
-    aten.exp.default: COPY,
-    aten.pow.Tensor_Scalar: COPY,
+    aten.cumsum.default: Rule(elements.cumulative, None, IMAGE),
+    aten.cumprod.default: Rule(elements.cumulative, None, IMAGE),
+    aten.logcumsumexp.default: Rule(elements.cumulative, None, IMAGE),
+    aten.topk.default: CHOICE,
+    aten.sort.default: CHOICE,
+    aten.sort.stable: CHOICE,
+    aten.argsort.default: Rule(
+        elements.over_vectors,
+        None,
+        IMAGE,
+        data_dependent=always,
+    ),
     aten.view.default: VIEW,
+    aten._unsafe_view.default: VIEW,
     aten.reshape.default: VIEW,
     aten.flatten.using_ints: VIEW,
+    aten.unflatten.int: VIEW,
+    aten.squeeze.default: VIEW,
     aten.squeeze.dim: VIEW,
     aten.squeeze.dims: VIEW,
+    aten.squeeze_.dim: VIEW,
     aten.unsqueeze.default: VIEW,
+    aten.unsqueeze_.default: VIEW,
+    aten.ravel.default: VIEW,
+    aten.view_as_complex.default: Rule(movement.as_complex, None, IMAGE),
+    aten.view_as_real.default: Rule(movement.as_real, None, IMAGE),
+    aten.view_as.default: VIEW_AS,
+    aten.reshape_as.default: VIEW_AS,
     aten.permute.default: Rule(elements.permuted, None, IMAGE),
-    aten.transpose.int: Rule(elements.transposed_dims, None, IMAGE),
+    aten.transpose.int: SWAP,
+    aten.swapaxes.default: SWAP,
+    aten.swapdims.default: SWAP,
+    aten.t.default: Rule(elements.reversed_dims, None, IMAGE),
+    aten.mT.default: Rule(elements.reversed_dims, None, IMAGE),
+    aten.adjoint.default: Rule(elements.reversed_dims, None, IMAGE),
+    aten.movedim.int: Rule(elements.moved_dims, None, IMAGE),
+    aten.movedim.intlist: Rule(elements.moved_dims, None, IMAGE),
+    aten.moveaxis.int: Rule(elements.moved_dims, None, IMAGE),
+    aten.moveaxis.intlist: Rule(elements.moved_dims, None, IMAGE),
     aten.expand.default: Rule(elements.expanded, None, IMAGE),
+    aten.expand_as.default: Rule(elements.expanded),
+    aten.broadcast_to.default: Rule(elements.expanded, None, IMAGE),
     aten.cat.default: Rule(elements.concatenated, "join"),
+    aten.concat.default: Rule(elements.concatenated, "join"),
+    aten.concatenate.default: Rule(elements.concatenated, "join"),
+    aten.hstack.default: Rule(elements.along(1), "join"),
+    aten.vstack.default: Rule(elements.along(0), "join"),
     aten.stack.default: Rule(elements.stacked, "join"),
     aten.slice.Tensor: Rule(elements.sliced, None, IMAGE),
+    aten.narrow.default: MOVE,
     aten.select.int: Rule(elements.selected, None, IMAGE),
-    aten.split.Tensor: Rule(elements.parted, None, IMAGE),
-    aten.split_with_sizes.default: Rule(elements.parted, None, IMAGE),
-    aten.chunk.default: Rule(elements.parted, None, IMAGE),
+    aten.split.Tensor: PARTS,
+    aten.split.sizes: PARTS,
+    aten.split_with_sizes.default: PARTS,
+    aten.chunk.default: PARTS,
+    aten.tensor_split.sections: PARTS,
+    aten.tensor_split.indices: PARTS,
+    aten.unsafe_chunk.default: PARTS,
+    aten.unsafe_split.Tensor: PARTS,
+    aten.unbind.int: Rule(elements.taken_apart, None, IMAGE),
+    aten.roll.default: Rule(movement.rolled, None, IMAGE),
+    aten.flip.default: Rule(movement.flipped, None, IMAGE),
+    aten.repeat.default: Rule(movement.tiled, None, IMAGE),
+    aten.tile.default: Rule(movement.tiled, None, IMAGE),
+    aten.unfold.default: Rule(movement.unfolded, None, IMAGE),
+    aten.im2col.default: Rule(movement.columns, None, IMAGE),
+    aten.col2im.default: Rule(movement.folded, None, IMAGE),
+    aten.pixel_shuffle.default: Rule(movement.pixel_shuffled, None, IMAGE),
+    aten.pixel_unshuffle.default: Rule(movement.pixel_unshuffled, None, IMAGE),
+    aten.channel_shuffle.default: MOVE,
+    aten.native_channel_shuffle.default: MOVE,
+    aten.repeat_interleave.self_int: MOVE,
+    aten.rot90.default: MOVE,
+    aten.diagonal.default: MOVE,
+    aten.diag_embed.default: MOVE,
+    aten.tril.default: MOVE,
+    aten.triu.default: MOVE,
+    aten.slice_scatter.default: MOVE,
+    aten.select_scatter.default: MOVE,
+    aten.fill.Scalar: SHAPE,
+    aten.fill_.Scalar: SHAPE,
+    aten.zero.default: SHAPE,
+    aten.zero_.default: SHAPE,
+    aten.copy.default: Rule(elements.copied),
+    aten.copy_.default: Rule(elements.copied),
+    aten.index.Tensor: INDEXED,
+    aten.index_select.default: INDEXED,
+    aten.index_put.default: INDEXED,
+    aten.index_put_.default: INDEXED,
+    aten.take_along_dim.default: INDEXED,
+    aten.scatter.src: INDEXED,
+    aten.gather.default: GATHERED,
+    aten.masked_fill.Scalar: Rule(movement.masked("mask")),
+    aten.masked_fill.Tensor: Rule(movement.masked("mask")),
+    aten.masked_fill_.Scalar: Rule(movement.masked("mask")),
+    aten.masked_fill_.Tensor: Rule(movement.masked("mask")),
+    aten.where.self: Rule(movement.masked("condition")),
+    aten.where.ScalarOther: Rule(movement.masked("condition")),
+    aten.where.ScalarSelf: Rule(movement.masked("condition")),
+    aten.where.Scalar: Rule(movement.masked("condition")),
 }
+
+# Operators of other libraries, by name: they are registered only once the library is imported.
+FOREIGN: dict[str, Rule] = {
+    "torchvision.deform_conv2d.default": Rule(
+        windows.deformed, "conv", ("input", "offset", "mask"), macs=windows.convolution_macs,
+        data_dependent=always,
+    ),
+    "torchvision.roi_align.default": Rule(
+        windows.regions, "pool", ("input",), data_dependent=always,
+    ),
+}  # fmt: skip

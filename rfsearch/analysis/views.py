@@ -12,9 +12,10 @@ from fractions import Fraction
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rfsearch.analysis.dependence import KINDS, Axis, Jump, Reach, Value
-from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals
+from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals, Taps
 
 
 def permute(value: Value, order: Sequence[int]) -> Value:
@@ -38,6 +39,35 @@ def cut(value: Value, dim: int, start: int, stop: int, step: int = 1) -> Value:
         lambda array: _squash(array[index] if array.shape[dim] > 1 else array),
         lambda jumps: tuple(j and j * step if d == dim else j for d, j in enumerate(jumps)),
     )
+
+
+def take(value: Value, dim: int, index: Indices) -> Value:
+    """The elements ``index`` (m,) along ``dim``, in that order."""
+    dim %= len(value.shape)
+    return value.view(
+        [*value.shape[:dim], len(index), *value.shape[dim + 1 :]],
+        lambda array: _squash(array.take(index, dim) if array.shape[dim] > 1 else array),
+        lambda jumps: tuple(j and None if d == dim else j for d, j in enumerate(jumps)),
+    )
+
+
+def gather(value: Value, dim: int, at: Indices, used: NDArray[np.bool_] | None = None) -> Value:
+    """Output u along ``dim`` reads the elements ``at[u]``; those outside are padding."""
+    dim %= len(value.shape)
+    used = np.ones_like(at, dtype=bool) if used is None else used
+    taps = Taps(at, used, value.shape[dim], Fraction(1))
+    lost = value.read(dim, taps)
+    return lost.view(
+        lost.shape,
+        _squash,
+        lambda jumps: tuple(j and None if d == dim else j for d, j in enumerate(jumps)),
+    )
+
+
+def insert(value: Value, dim: int) -> Value:
+    """A new dimension of length 1 at ``dim``."""
+    dim %= len(value.shape) + 1
+    return reshape(value, (*value.shape[:dim], 1, *value.shape[dim:]))
 
 
 def drop(value: Value, dim: int) -> Value:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.call import Window
-from rfsearch.analysis.capture import capture, constants
+from rfsearch.analysis.capture import capture
 from rfsearch.analysis.dependence import Axis, Value
-from rfsearch.analysis.follow import Step, follow, module_name, source
+from rfsearch.analysis.follow import AT_LEAST, AT_MOST, Step, follow, module_name, source
+from rfsearch.analysis.joins import misaligned
 from rfsearch.analysis.layers import Analysis, Layer, Totals
 
 
@@ -21,6 +22,7 @@ def walk(
     image_size: tuple[int, int],
     channels: int = 3,
     program: ExportedProgram | None = None,
+    ignore_unknown: bool = False,
 ) -> Analysis:
     """Fields, shapes, parameters and cost of every layer, from one pass over the graph.
 
@@ -29,6 +31,8 @@ def walk(
         image_size: (height, width).
         channels: C.
         program: the module as `capture` has it at this size, where that is known already.
+        ignore_unknown: go on behind an operator without a rule, as if it were element-wise, and
+            mark all that comes after it ``at_least``.
 
     Raises:
         UserError: an operator without a rule, or a module that torch.export cannot capture.
@@ -36,21 +40,22 @@ def walk(
     program = program or capture(module, image_size, channels)
     parameters = _Parameters(program)
     calls: Counter[str] = Counter()
-    layers, nodes = [], []
-    for step in follow(program):
+    layers, nodes, joins = [], [], []
+    for step in follow(program, ignore_unknown):
         new = parameters.take(step.call.params)
         kind = _kind(step, new)
         if kind:
             name = module_name(step.node)
             layers.append(_layer(step, name, calls[name], kind, new, image_size))
             nodes.append(step.node.name)
+            joins += misaligned(step, name, calls[name])
             calls[name] += 1
     totals = Totals(
         sum(parameter.numel() for parameter in module.parameters()),
         sum(layer.macs for layer in layers),
         sum(layer.window_ops for layer in layers),
     )
-    return Analysis(image_size, tuple(layers), totals, tuple(nodes))
+    return Analysis(image_size, tuple(layers), totals, tuple(nodes), tuple(joins))
 
 
 class _Parameters:
@@ -58,8 +63,7 @@ class _Parameters:
 
     def __init__(self, program: ExportedProgram) -> None:
         signature = program.graph_signature.inputs_to_parameters
-        tensors = constants(program)
-        self.tensors = {target: tensors[name] for name, target in signature.items()}
+        self.tensors: dict[str, Tensor] = {t: program.state_dict[t] for t in signature.values()}
         self.counted: set[int] = set()
 
     def take(self, names: frozenset[str]) -> int:
@@ -93,25 +97,35 @@ def _layer(
         **_shape(step, dims), **numbers,  # type: ignore[arg-type]
         macs=step.rule.macs(step.call), window_ops=step.rule.window_ops(step.call),
         source=source(step.node),
+        at_least=AT_LEAST in step.marks, at_most=AT_MOST in step.marks,
     )  # fmt: skip
 
 
 def _spatial_dims(step: Step) -> tuple[int | None, int | None]:
-    """Which dimensions of the output run over height and width."""
-    num = len(step.output.shape)
-    if num != 4:
+    """Which dimensions of the output run over height and width.
+
+    Those along which it moves over the image; where it does not, as after global pooling, the
+    layout that the operator goes with.
+    """
+    output = step.output
+    num = len(output.shape)
+    if num < 4:
         return None, None
-    return (1, 2) if step.rule.kind == "linear" else (2, 3)
+    moving = [[d for d, jump in enumerate(axis.jumps) if jump] for axis in output.axes]
+    if all(len(dims) == 1 for dims in moving) and moving[0] != moving[1]:
+        return moving[0][0], moving[1][0]
+    last = step.rule.kind == "linear" or len(step.call.arguments.get("normalized_shape", ())) == 1
+    return (num - 3, num - 2) if last else (num - 2, num - 1)
 
 
 def _shape(step: Step, dims: tuple[int | None, int | None]) -> dict[str, int | None]:
     before, after = step.call.input.shape, step.output.shape
-    channel = 1 if len(after) == 4 and dims[0] == 2 else -1
+    channel = 1 if len(after) >= 4 and dims == (len(after) - 2, len(after) - 1) else -1
     height, width = (after[d] if d is not None else None for d in dims)
     if len(after) == 2:
         height = width = 1
-    inside = before[channel] if len(before) == len(after) else None
-    return {"in_channels": inside, "out_channels": after[channel],
+    inside = before[channel] if len(before) == len(after) > 0 else None
+    return {"in_channels": inside, "out_channels": after[channel] if after else None,
             "height": height, "width": width}  # fmt: skip
 
 
@@ -143,7 +157,7 @@ def _movement(
     """Kernel, stride and whether the kernel can still see something new."""
     if not windows:
         return {}
-    (window,) = windows
+    window = windows[-1]
     numbers: dict[str, object] = {
         f"kernel_{axis}": window.kernel, f"stride_{axis}": window.stride
     }  # fmt: skip

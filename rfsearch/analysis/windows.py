@@ -7,14 +7,14 @@ checked index by index against ``analysis.probe``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import reduce
 from math import prod
 
 from rfsearch import field
 from rfsearch.analysis import views
-from rfsearch.analysis.call import Call, Window
+from rfsearch.analysis.call import Call, Result, Window
 from rfsearch.analysis.dependence import Value
-from rfsearch.errors import UserError
 from rfsearch.field import Taps
 
 
@@ -66,8 +66,27 @@ def convolution(call: Call) -> Value:
     """Channels joined by group, then a window along every spatial dimension."""
     windows = convolution_windows(call)
     channel = windows[0].dim - 1
-    mixed = mix_groups(call.input, channel, call["groups"], call.shape[channel])
-    return slide(mixed, windows)
+    value: Value = call["input"]
+    if value.is_data:
+        mixed = mix_groups(value, channel, call["groups"], call.shape[channel])
+        return with_weights(call, slide(mixed, windows), 0)
+    return with_weights(call, Value(call.shape, (), value.params), 0)
+
+
+def with_weights(call: Call, found: Value, channel: int) -> Value:
+    """Weights that come from the image: for each channel one number that all places share."""
+    for name in ("weight", "bias"):
+        value = call.arguments.get(name)
+        if not isinstance(value, Value) or not value.is_data:
+            continue
+        dim = channel if name == "weight" else 0
+        other = [d for d in range(len(value.shape)) if d != dim]
+        flat = views.reshape(reduce(lambda v, d: v.mix(d), other, value), (value.shape[dim],))
+        if len(found.shape) > 2 and flat.shape[0] != found.shape[1]:  # groups of a transpose
+            flat = views.expand(flat.mix(0), (found.shape[1],))
+        ones = (1,) * (len(call["weight"].shape) - 2)
+        found = found.join(views.reshape(flat, (flat.shape[0], *ones)))
+    return found
 
 
 def convolution_macs(call: Call) -> int:
@@ -93,7 +112,11 @@ def transposed(call: Call) -> Value:
     """As convolution, with the taps of the transpose."""
     windows = transposed_windows(call)
     channel = windows[0].dim - 1
-    return slide(mix_groups(call.input, channel, call["groups"], call.shape[channel]), windows)
+    value: Value = call["input"]
+    if value.is_data:
+        mixed = mix_groups(value, channel, call["groups"], call.shape[channel])
+        return with_weights(call, slide(mixed, windows), 1)
+    return with_weights(call, Value(call.shape, (), value.params), 1)
 
 
 def transposed_macs(call: Call) -> int:
@@ -104,8 +127,8 @@ def transposed_macs(call: Call) -> int:
 
 def pool_windows(call: Call) -> list[Window]:
     """One per spatial dimension; ceil_mode shows in the output's length alone."""
-    first = 2  # after batch and channels
-    num = len(call.shape) - first
+    num = len(call["kernel_size"])  # torch writes one number per dimension
+    first = len(call.shape) - num
     kernels = each(call["kernel_size"], num)
     strides = each(call["stride"], num) if call["stride"] else kernels
     paddings = each(call["padding"], num)
@@ -117,9 +140,13 @@ def pool_windows(call: Call) -> list[Window]:
     return found
 
 
-def pool(call: Call) -> Value:
-    """A window along every spatial dimension, channels apart."""
-    return slide(call.input, pool_windows(call))
+def pool(call: Call) -> Result:
+    """A window along every spatial dimension, channels apart; indices see what values see."""
+    return _for_each_output(call, slide(call.input, pool_windows(call)))
+
+
+def _for_each_output(call: Call, value: Value) -> Result:
+    return value if len(call.shapes) == 1 else (value,) * len(call.shapes)
 
 
 def adaptive_windows(call: Call) -> list[Window]:
@@ -134,9 +161,9 @@ def adaptive_windows(call: Call) -> list[Window]:
     return found
 
 
-def adaptive(call: Call) -> Value:
+def adaptive(call: Call) -> Result:
     """Adaptive pooling, channels apart."""
-    return slide(call.input, adaptive_windows(call))
+    return _for_each_output(call, slide(call.input, adaptive_windows(call)))
 
 
 def reduced_dims(call: Call) -> list[int]:
@@ -154,7 +181,7 @@ def reduction_windows(call: Call) -> list[Window]:
             for dim in reduced_dims(call) if len(shape) == 4 and dim >= 2]  # fmt: skip
 
 
-def reduction(call: Call) -> Value:
+def reduction(call: Call) -> Result:
     """Mean, sum, maximum and their like over whole dimensions."""
     dims = reduced_dims(call)
     value = call.input
@@ -165,7 +192,7 @@ def reduction(call: Call) -> Value:
     if not call.arguments.get("keepdim", False):
         for dim in sorted(dims, reverse=True):
             value = views.drop(value, dim)
-    return value
+    return _for_each_output(call, value)
 
 
 def window_ops(windows: Callable[[Call], Sequence[Window]]) -> Callable[[Call], int]:
@@ -185,33 +212,105 @@ def window_ops(windows: Callable[[Call], Sequence[Window]]) -> Callable[[Call], 
     return count
 
 
-def resample_windows(taps: Callable[[int, int], Taps]) -> Callable[[Call], list[Window]]:
-    """Resampling of all spatial dimensions of (N, C, ...), by the taps of one of them."""
+def resample_windows(taps: Callable[..., Taps]) -> Callable[[Call], list[Window]]:
+    """Resampling of all spatial dimensions of (N, C, ...), by the taps of one of them.
+
+    A scale factor that was given is torch's rate, even where it is not n/m.
+    """
 
     def windows(call: Call) -> list[Window]:
         dims = range(2, len(call.shape))
-        lengths = [(dim, call.input.shape[dim], call.shape[dim]) for dim in dims]
-        for scale, (_, n, m) in zip(call["scale_factors"] or [], lengths, strict=False):
-            if n * scale != m:  # torch then steps by 1/scale and not by n/m
-                raise UserError(f"no rule for {call.name} from {n} to {m} pixels by {scale}")
-        found = [(dim, n, m, taps(n, m)) for dim, n, m in lengths]
-        return [Window(dim, t.at.shape[1], max(1, n // m), t) for dim, n, m, t in found]
+        corners = {"corners": True} if call.arguments.get("align_corners") else {}
+        found = []
+        for dim, scale in zip(dims, _scales(call, len(dims)), strict=True):
+            n, m = call.input.shape[dim], call.shape[dim]
+            rate = 1 / Fraction(scale).limit_denominator(1 << 16) if scale else None
+            t = taps(n, m, rate, **corners)
+            found.append(Window(dim, t.at.shape[1], max(1, n // m), t))
+        return found
 
     return windows
 
 
-def resample(taps: Callable[[int, int], Taps]) -> Callable[[Call], Value]:
+def _scales(call: Call, num: int) -> list[float | None]:
+    """Scale factors by their names in torch's schemas, one per dimension or none."""
+    if "scale_factors" in call.arguments:
+        return list(call["scale_factors"] or [None] * num)
+    names = {1: ["scales"], 2: ["scales_h", "scales_w"], 3: ["scales_d", "scales_h", "scales_w"]}
+    return [call.arguments.get(name) for name in names[num]]
+
+
+def smoothly(width: int) -> Callable[..., Taps]:
+    """Taps of antialiased resampling with a kernel of ``width`` inputs; corners do not matter."""
+
+    def taps(n: int, m: int, rate: Fraction | None = None, corners: bool = False) -> Taps:
+        even = Fraction(n - 1, m - 1) if corners and m > 1 else rate
+        return field.smooth_taps(n, m, even, width)
+
+    return taps
+
+
+def resample(taps: Callable[..., Taps]) -> Callable[[Call], Value]:
     """What resampled maps depend on."""
     windows = resample_windows(taps)
     return lambda call: slide(call.input, windows(call))
 
 
-def pad(call: Call) -> Value:
-    """Constant padding, torch's order: last dimension first, low side then high side."""
-    value, sides = call.input, call["pad"]
-    for i in range(len(sides) // 2):
-        low, high = sides[2 * i], sides[2 * i + 1]
-        dim = len(value.shape) - 1 - i
-        n = value.shape[dim]
-        value = value.read(dim, field.window_taps(n, n + low + high, 1, 1, low))
+def padded(mode: str | None = None) -> Callable[[Call], Value]:
+    """Padding, torch's order: last dimension first, low side then high side."""
+
+    def result(call: Call) -> Value:
+        value = call.input
+        sides = call["pad"] if "pad" in call.arguments else call["padding"]
+        for i in range(len(sides) // 2):
+            low, high = sides[2 * i], sides[2 * i + 1]
+            dim = len(value.shape) - 1 - i
+            taps = field.padding_taps(value.shape[dim], low, high, mode or call["mode"])
+            value = value.read(dim, taps)
+        return value
+
+    return result
+
+
+def sampled(call: Call) -> Value:
+    """``grid_sample``: at places computed from the grid, so the whole of every spatial axis."""
+    value, grid = call["input"], call["grid"]
+    found = _everywhere(value, call.shape) if value.is_data else Value(call.shape)
+    if not grid.is_data:
+        return found
+    places = views.reshape(grid.mix(-1), (call.shape[0], 1, *call.shape[2:]))
+    return views.expand(places, call.shape).join(found, gates=False)
+
+
+def _everywhere(value: Value, shape: Sequence[int]) -> Value:
+    """Every place on the whole of every spatial axis, channels apart."""
+    for dim in range(2, len(shape)):
+        value = value.read(dim, field.whole_taps(value.shape[dim], shape[dim]))
+    return value
+
+
+def deformed(call: Call) -> Value:
+    """Deformable convolution: the whole image, and the offsets and weights at each place."""
+    mixed = mix_groups(call["input"], 1, call["groups"], call.shape[1])
+    found = _everywhere(mixed, call.shape)
+    for name in ("offset", "mask"):
+        value = call[name]
+        if value.is_data and value.shape[1]:
+            found = found.join(value.mix(1), gates=False)
+    return found
+
+
+def regions(call: Call) -> Value:
+    """Pooling of regions: whole channels, whatever the regions."""
+    value: Value = call["input"]
+    means = reduce(lambda v, d: v.mix(d), (2, 3), value)
+    return views.expand(means, call.shape)
+
+
+def unpooled(call: Call) -> Value:
+    """Max-unpooling: every place on the whole of its channel, for the indices say where."""
+    value = call.input
+    num = len(call["output_size"])
+    for dim in range(len(call.shape) - num, len(call.shape)):
+        value = value.read(dim, field.whole_taps(value.shape[dim], call.shape[dim]))
     return value

@@ -1,0 +1,213 @@
+"""The walk against the probe on every network that torchvision has and one of every timm family.
+
+    python benchmarks/fields_sweep.py [--only NAME ...] [--again]
+
+Writes reports/fields/table.csv row by row and goes on where it stopped; --again takes those rows
+anew that do not say yes. One process, one thread. When all rows are there, writes README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+from torchvision import models
+
+from rfsearch.analysis import Analysis, Layer, disagreements, walk
+from rfsearch.analysis.capture import capture
+from rfsearch.errors import UserError
+
+FOLDER = Path(__file__).parents[1] / "reports" / "fields"
+TABLE = FOLDER / "table.csv"
+MAX_PARAMS = 120_000_000  # for more than the smallest network of a family, in float64 on 24 GB
+SIZES = (64, 96, 128)  # pixels; the network's own size where it takes none of these
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; fields are those of the last map, without gates, in pixels."""
+
+    family: str
+    model: str
+    image_size: str = ""
+    layers: int | str = ""
+    field_h: int | str = ""
+    field_w: int | str = ""
+    walk_seconds: float | str = ""
+    export_seconds: float | str = ""
+    verify_seconds: float | str = ""
+    agrees: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One to be looked at."""
+
+    family: str
+    name: str
+    build: Callable[[], nn.Module]
+    own_size: int = 224
+    capped: bool = True
+
+
+def networks() -> Iterator[Network]:
+    """All of them, timm's families first."""
+    for module in sorted(timm.list_modules()):
+        name = smallest(module)
+        size = timm.get_pretrained_cfg(name).input_size[1]
+        yield Network(f"timm {module}", name, partial(timm.create_model, name, pretrained=False),
+                      size, capped=False)  # fmt: skip
+    for kind in ("segmentation", "detection"):
+        for name in models.list_models(module=getattr(models, kind)):
+            yield Network(f"torchvision {kind}", name, partial(part_of, kind, name))
+    for name in models.list_models(module=models):
+        yield Network("torchvision classification", name, partial(models.get_model, name))
+
+
+def smallest(module: str) -> str:
+    """The model of a timm module with the fewest parameters; its shapes are enough to tell."""
+
+    def num_params(name: str) -> int:
+        try:
+            with torch.device("meta"):
+                net = timm.create_model(name, pretrained=False)
+        except (RuntimeError, NotImplementedError):  # builds something from numbers
+            net = timm.create_model(name, pretrained=False)
+        return sum(parameter.numel() for parameter in net.parameters())
+
+    return min(timm.list_models(module=module), key=num_params)
+
+
+def part_of(kind: str, name: str) -> nn.Module:
+    """A segmentation network, or the backbone of a detection network."""
+    net = models.get_model(name, weights=None, weights_backbone=None)
+    part: nn.Module = net if kind == "segmentation" else net.backbone
+    return part
+
+
+def look(network: Network) -> Row:
+    """Everything about one network."""
+    start = Row(network.family, network.name)
+    torch.manual_seed(0)
+    net = network.build().eval()
+    params = sum(parameter.numel() for parameter in net.parameters())
+    if network.capped and params > MAX_PARAMS:
+        return with_(start, agrees=f"left out: {params / 1e6:.0f} M parameters")
+    for size in (*SIZES, network.own_size):
+        try:
+            began = time.perf_counter()
+            program = capture(net, (size, size))
+            exported = time.perf_counter()
+            found = walk(net, (size, size), program=program)
+            walked = time.perf_counter()
+        except UserError as error:
+            failed = str(error)
+            continue
+        wrong = disagreements(net, (size, size))
+        last = trunk(found)
+        return with_(
+            start, image_size=f"{size}×{size}", layers=len(found.layers),
+            field_h=last.field_no_gates_h, field_w=last.field_no_gates_w,
+            walk_seconds=round(walked - exported, 3), export_seconds=round(exported - began, 2),
+            verify_seconds=round(time.perf_counter() - walked, 1),
+            agrees="yes" if not wrong else f"no, {len(wrong)} tensors: {wrong[0]}",
+        )  # fmt: skip
+    return with_(start, agrees=f"failed: {failed}")
+
+
+def trunk(found: Analysis) -> Layer:
+    """The last row that is a map, as far as there is one."""
+    maps = [row for row in found.layers if (row.height or 0) > 1]
+    return (maps or found.layers)[-1]
+
+
+def with_(row: Row, **changes: object) -> Row:
+    """The row with more filled in."""
+    return Row(**{**asdict(row), **changes})
+
+
+def read() -> dict[tuple[str, str], dict[str, str]]:
+    """The table so far, by family and model."""
+    if not TABLE.exists():
+        return {}
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return {(row["family"], row["model"]): row for row in csv.DictReader(file)}
+
+
+def write(rows: dict[tuple[str, str], dict[str, str]]) -> None:
+    """The whole table anew."""
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+
+
+def tell(rows: dict[tuple[str, str], dict[str, str]]) -> None:
+    """README.md: how many agree, and everything that does not or was left out."""
+    verdicts = [row["agrees"] for row in rows.values()]
+    agree = sum(verdict == "yes" for verdict in verdicts)
+    out = [row for row in rows.values() if row["agrees"].startswith("left out")]
+    rest = [row for row in rows.values() if row["agrees"] != "yes" and row not in out]
+    families = {row["family"] for row in rows.values() if row["family"].startswith("timm")}
+    slow = max(rows.values(), key=lambda row: float(row["export_seconds"] or 0)
+               + float(row["walk_seconds"] or 0))  # fmt: skip
+    lines = [
+        "# Fields: the walk against the probe", "",
+        f"`python benchmarks/fields_sweep.py` (torch {torch.__version__}, timm {timm.__version__})"
+        f" took {len(rows)} networks: all that torchvision has for classification, segmentation "
+        f"and detection (of the last the backbones), and the smallest of each of {len(families)} "
+        "timm families. All with random weights.", "",
+        f"- **{agree} agree** with the probe wherever it looked; {len(rest)} do not; {len(out)} "
+        "were left out.",
+        f"- Slowest to export and walk: {slow['model']}, {slow['export_seconds']} s and "
+        f"{slow['walk_seconds']} s.", "",
+        "`table.csv` has a row per network: the size of the image, the number of layers, the "
+        "field of the last map without gates in pixels (beyond the border), seconds, and whether "
+        "all tensors agree. Small networks are compared at every index of every tensor with one "
+        "run per row and column, larger ones with 16 runs of half-planes along each axis "
+        "(`rfsearch.analysis.disagreements`).", "",
+    ]  # fmt: skip
+    for title, some in (("Left out", out), ("Not in agreement", rest)):
+        if some:
+            lines += [f"## {title}", ""]
+            lines += [f"- {row['family']}, {row['model']}: {row['agrees']}" for row in some]
+            lines += [""]
+    (FOLDER / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def main() -> None:
+    """Goes on where the table ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", help="models or timm modules, by name")
+    parser.add_argument("--again", action="store_true", help="rows that do not say yes")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    rows = read()
+    for network in networks():
+        key = network.family, network.name
+        wanted = not options.only or {network.name, network.family.split()[-1]} & {*options.only}
+        done = key in rows and (rows[key]["agrees"] == "yes" or not options.again)
+        if not wanted or (done and not options.only):
+            continue
+        row = look(network)
+        rows[key] = {name: str(value) for name, value in asdict(row).items()}
+        print(*rows[key].values(), sep="  ", flush=True)
+        write(rows)
+        gc.collect()
+    tell(rows)
+
+
+if __name__ == "__main__":
+    main()
