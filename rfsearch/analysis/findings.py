@@ -240,6 +240,7 @@ def trunk(layers: Sequence[Layer]) -> tuple[Layer, ...]:
         row
         for i, row in enumerate(layers)
         if i not in left_out and row.jump_h and row.jump_w and row.height
+        if row.field_no_gates_h and row.field_no_gates_w
     )
 
 

@@ -61,8 +61,8 @@ def drawn_rows(reading: Reading) -> list[Layer]:
 
 
 def _alike(row: Layer) -> bool:
-    return (row.field_no_gates_h, row.field_min_h, row.effective_90_h) == (
-        row.field_no_gates_w, row.field_min_w, row.effective_90_w)  # fmt: skip
+    """Effective sizes are those of a square, and differ by what the border cuts off alone."""
+    return (row.field_no_gates_h, row.field_min_h) == (row.field_no_gates_w, row.field_min_w)
 
 
 def _growth(reading: Reading, layers: Sequence[Layer], axis: str, told: str) -> Growth:
