@@ -257,6 +257,12 @@ def analyze(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare with a probe that shares no code.")
     ] = False,
+    ignore_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-unknown", help="Go on behind operators without a rule: “at least” after."
+        ),
+    ] = False,
     form: Annotated[
         str | None,
         typer.Option(
@@ -287,6 +293,7 @@ def analyze(
             pretrained=pretrained,
             seed=seed,
             verify=verify,
+            ignore_unknown=ignore_unknown,
             assignments=tuple(assignments or ()),
         )
         text, agree = analyze_and_tell(models, options, form, out, _columns())

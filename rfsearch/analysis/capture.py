@@ -9,10 +9,11 @@ captured again without writing.
 
 from __future__ import annotations
 
-import traceback
+import io
+import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
+from rfsearch.analysis.diagnosis import why
 from rfsearch.errors import UserError
 
 TORCH = Path(torch.__file__).parent
@@ -43,41 +45,33 @@ def capture(
     """
     example = torch.zeros(batch, channels, *image_size)
     like = next((p for p in module.parameters() if p.is_floating_point()), example)
-    with evaluating(module), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the module's code, which is not ours
+    image = example.to(like.device, like.dtype)
+    with evaluating(module):
         try:
-            program = torch.export.export(module, (example.to(like.device, like.dtype),))
-            if _writes_where_seen(program.graph):
-                program = program.run_decompositions({})
+            with _silence():
+                program = torch.export.export(module, (image,))
+                if _writes_where_seen(program.graph):
+                    program = program.run_decompositions({})
         except Exception as error:
-            size = "×".join(map(str, image_size))
-            why = next(filter(str.strip, str(error).splitlines()), "no reason given")
-            raise UserError(
-                f"torch.export cannot capture {type(module).__name__} at {size} pixels with "
-                f"{channels} channels: {type(error).__name__}: {why.strip()}"
-                f"{_place(error, module)}"
-            ) from error
+            raise UserError(why(module, image, error)) from error
     for node in list(program.graph.nodes):
         if node.op == "call_function" and getattr(node.target, "__name__", "") in WRAPPERS:
             _inline(program.graph_module, node)
     return program
 
 
-def _place(error: BaseException, module: nn.Module) -> str:
-    """Where the module's own code was when it failed: the layer and the line."""
-    names = {id(part): name for name, part in module.named_modules()}
-    layer, line = "", ""
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        file = Path(frame.f_code.co_filename)
-        part = frame.f_locals.get("self")
-        if isinstance(part, nn.Module):
-            layer = names.get(id(part)) or layer
-        if not file.is_relative_to(TORCH) and file != Path(__file__):
-            line = f"{shown(file)}:{number}"
-    where = [f"in {layer}" if layer else "", f"at {line}" if line else ""]
-    return "".join(
-        f", {part}" if i == 0 else f" {part}" for i, part in enumerate(filter(None, where))
-    )
+@contextmanager
+def _silence() -> Iterator[None]:
+    """torch.export prints graphs, logs and warns beside what it raises."""
+    before = logging.root.manager.disable
+    nothing = io.StringIO()
+    with redirect_stdout(nothing), redirect_stderr(nothing), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def shown(file: Path) -> str:

@@ -16,7 +16,6 @@ a shared module have their field too; one forward pass per image serves all laye
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.capture import capture, constants
+from rfsearch.analysis.follow import module_names
 from rfsearch.analysis.units import Unit
 from rfsearch.errors import UserError, unknown
 
@@ -78,16 +78,10 @@ def _last_node(program: ExportedProgram, module: nn.Module, name: str) -> fx.Nod
     parts = dict(module.named_modules())
     if name not in parts:
         raise unknown("layer", name, parts)
-    inside: list[fx.Node] = [n for n in program.graph.nodes if name in _module_names(n)]
+    inside: list[fx.Node] = [n for n in program.graph.nodes if name in module_names(n)]
     if not inside:
         raise UserError(f"no effective field: {name} did not run on these images")
     return inside[-1]
-
-
-def _module_names(node: fx.Node) -> set[str]:
-    """Full names of all modules the operator was called in."""
-    stack = (node.meta.get("nn_module_stack") or {}).values()
-    return {re.sub(r"@\d+", "", name) for name, _ in stack}  # torch marks a second call @1
 
 
 def _of_map(name: str, node: fx.Node) -> Unit:

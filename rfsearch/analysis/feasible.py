@@ -7,7 +7,7 @@ for every size; its graph is run on tensors without data, which gives the shapes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.capture import constants
-from rfsearch.analysis.follow import follow
+from rfsearch.analysis.follow import Step, follow
 from rfsearch.analysis.layers import Analysis, Layer
 from rfsearch.analysis.walk import walk
 
@@ -39,46 +39,57 @@ class Smallest:
 
 
 def smallest_images(
-    module: nn.Module, program: ExportedProgram, analysis: Analysis
+    module: nn.Module,
+    program: ExportedProgram,
+    analysis: Analysis,
+    ignore_unknown: bool = False,
 ) -> tuple[Smallest, Smallest]:
     """Along height and width, the other axis as analysed."""
-    guesses = [_guess(program, axis) for axis in range(2)]
-    sizes = (guesses[0], guesses[1])
-    idle = _unproductive(module, program, sizes)
+
+    def idle_at(image_size: tuple[int, int]) -> tuple[bool, bool] | None:
+        return _unproductive(module, program, image_size, ignore_unknown)
+
+    guesses = _guesses(program, ignore_unknown)
+    idle = idle_at(guesses)
     if idle is None:
         return Smallest(guesses[0], False), Smallest(guesses[1], False)
-    found = [Smallest(guess) if not idle[axis] else _search(module, program, analysis, axis, guess)
-             for axis, guess in enumerate(guesses)]  # fmt: skip
+    found = [
+        _search(idle_at, analysis.image_size, axis, guess) if idle[axis] else Smallest(guess)
+        for axis, guess in enumerate(guesses)
+    ]
     return found[0], found[1]
 
 
-def _guess(program: ExportedProgram, axis: int) -> int:
-    """One pixel more than the largest of the smallest fields that a kernel reads: below it,
-    that kernel has nothing new."""
-    sizes = [1]
-    for step in follow(program):
-        along = [window for window in step.rule.windows(step.call) if window.kernel > 1]
-        if along and step.rule.kind in ("conv", "pool") and not _pools_all(step.call.shape, step):
-            dims = len(step.call.shape) - 2 + axis
-            if any(window.dim == dims for window in along):
+def _guesses(program: ExportedProgram, ignore_unknown: bool) -> tuple[int, int]:
+    """Per axis one pixel more than the largest of the smallest fields that a kernel reads: below
+    it, that kernel has nothing new."""
+    sizes = [[1], [1]]
+    for step in follow(program, ignore_unknown):
+        windows = [window for window in step.rule.windows(step.call) if window.kernel > 1]
+        if step.rule.kind not in ("conv", "pool") or _pools_all(step):
+            continue
+        for axis, dim in enumerate(range(len(step.call.shape) - 2, len(step.call.shape))):
+            if any(window.dim == dim for window in windows):
                 reach = step.call.input.axes[axis].reaches["smallest"]
-                sizes.append(int(reach.intervals.sizes.min()) + 1)
-    return max(sizes)
+                sizes[axis].append(int(reach.intervals.sizes.min()) + 1)
+    return max(sizes[0]), max(sizes[1])
 
 
-def _pools_all(shape: tuple[int, ...], step: Any) -> bool:
-    return step.rule.kind == "pool" and shape[-2:] == (1, 1)
+def _pools_all(step: Step) -> bool:
+    return step.rule.kind == "pool" and step.call.shape[-2:] == (1, 1)
 
 
 def _search(
-    module: nn.Module, program: ExportedProgram, analysis: Analysis, axis: int, guess: int
+    idle_at: Callable[[tuple[int, int]], tuple[bool, bool] | None],
+    image_size: tuple[int, int],
+    axis: int,
+    guess: int,
 ) -> Smallest:
     """Between the guess, which does not do, and ``REACH`` times as much: bisection."""
 
     def idle(pixels: int) -> bool:
-        height, width = analysis.image_size
-        size = (pixels, width) if axis == 0 else (height, pixels)
-        found = _unproductive(module, program, size)
+        height, width = image_size
+        found = idle_at((pixels, width) if axis == 0 else (height, pixels))
         return found is None or found[axis]
 
     low, high = guess, REACH * guess
@@ -91,13 +102,18 @@ def _search(
 
 
 def _unproductive(
-    module: nn.Module, program: ExportedProgram, image_size: tuple[int, int]
+    module: nn.Module,
+    program: ExportedProgram,
+    image_size: tuple[int, int],
+    ignore_unknown: bool,
 ) -> tuple[bool, bool] | None:
     """Whether a layer is unproductive at this size, along height and along width; None where the
     graph does not take this size."""
     try:
         with _at_size(program, image_size):
-            layers = walk(module, image_size, program=program).layers
+            layers = walk(
+                module, image_size, program=program, ignore_unknown=ignore_unknown
+            ).layers
     except (RuntimeError, ValueError, IndexError):  # torch's, for shapes that do not fit
         return None
     spatial = [layer for layer in layers if is_spatial(layer)]

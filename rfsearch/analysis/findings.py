@@ -62,6 +62,8 @@ def findings(
         *_gates(analysis),
         *_by_stage(analysis),
         *_padded(analysis),
+        *_misaligned(analysis),
+        *_bounds(analysis),
     )
     return tuple(found)
 
@@ -283,6 +285,46 @@ def _padded(analysis: Analysis) -> Iterator[Finding]:
             f"padding, most of all {_name(most)} ({most.padding_share:.0%}).",
             names,
         )
+
+
+def _misaligned(analysis: Analysis) -> Iterator[Finding]:
+    """Joins of maps whose fields do not lie on each other."""
+    if not analysis.joins:
+        return
+    rows = {(row.name, row.call): row for row in analysis.layers}
+    places = list(dict.fromkeys((join.name, join.call) for join in analysis.joins))
+    names = tuple(_name(rows[place]) for place in places)
+    worst = max(analysis.joins, key=lambda join: max(map(_off, join.offsets)))
+    off = max(map(_off, worst.offsets))
+    jumps = ", ".join(f"{float(jump):g}" for jump in dict.fromkeys(worst.jumps))
+    verb, noun = ("joins", "layer") if len(names) == 1 else ("join", "layers")
+    yield Finding(
+        "misaligned",
+        f"{len(names)} {noun} {verb} maps whose fields do not lie on each other: "
+        f"{_listed(names)}. The farthest apart are {off:g} pixels ({_name(rows[worst.name, worst.call])}, "
+        f"{'height' if worst.axis == 'h' else 'width'}, jump {jumps}).",
+        names,
+    )  # fmt: skip
+
+
+def _off(offsets: tuple[float, float]) -> float:
+    return max(abs(offsets[0]), abs(offsets[1]))
+
+
+def _bounds(analysis: Analysis) -> Iterator[Finding]:
+    """Fields that are bounds and not exact, and from which layer on."""
+    reasons = {
+        "at_least": "are at least what is told, for an operator without a rule comes before",
+        "at_most": "are at most what is told, for an operator reads where the image tells it to",
+    }
+    for mark, reason in reasons.items():
+        names = tuple(_name(row) for row in analysis.layers if getattr(row, mark))
+        if names:
+            yield Finding(
+                mark.replace("_", "-"),
+                f"From {names[0]} on, the fields of {len(names)} layers {reason}.",
+                names,
+            )
 
 
 def _name(row: Layer) -> str:

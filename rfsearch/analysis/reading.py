@@ -14,7 +14,7 @@ from rfsearch.analysis.capture import capture
 from rfsearch.analysis.effective import SHARES, Mass, masses, square
 from rfsearch.analysis.feasible import Smallest, smallest_images
 from rfsearch.analysis.findings import Finding, Stage, findings, stages
-from rfsearch.analysis.layers import Analysis, Layer
+from rfsearch.analysis.layers import MARKS, Analysis, Layer
 from rfsearch.analysis.units import Box, Unit, boxes, centres
 from rfsearch.analysis.walk import walk
 
@@ -90,12 +90,17 @@ class Reading:
         return stages(self.analysis)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Rows as plain data: the columns of layers.csv, with all effective sizes where known."""
+        """Rows as plain data: the columns of layers.csv; all effective sizes where known; and
+        whether fields are "at least" or "at most" these, where that is so of any."""
         found: list[dict[str, Any]] = self.analysis.rows()
         for row, sizes in zip(found, self.effective.sizes if self.effective else (), strict=False):
             for share, (height, width) in (sizes or {}).items():
                 row[f"effective_{share * 100:.0f}_h"] = height
                 row[f"effective_{share * 100:.0f}_w"] = width
+        for mark in MARKS:
+            if any(getattr(layer, mark) for layer in self.layers):
+                for row, layer in zip(found, self.layers, strict=True):
+                    row[mark] = getattr(layer, mark)
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -133,25 +138,14 @@ def read(
     channels: int = 3,
     model: str = "",
     weights: str = "as given",
-) -> Reading:
-    """Fields, cost and findings of every layer; effective fields by `with_effective`."""
-    reading, _ = read_with_program(module, image_size, channels, model, weights)
-    return reading
-
-
-def read_with_program(
-    module: nn.Module,
-    image_size: tuple[int, int],
-    channels: int = 3,
-    model: str = "",
-    weights: str = "as given",
+    ignore_unknown: bool = False,
 ) -> tuple[Reading, ExportedProgram]:
-    """`read`, with the captured graph for who goes on with it."""
+    """Fields, cost and findings of every layer; and the captured graph for `with_effective`."""
     program = capture(module, image_size, channels)
-    analysis = walk(module, image_size, channels, program)
-    known = centres(program, analysis.nodes)
+    analysis = walk(module, image_size, channels, program, ignore_unknown)
+    known = centres(program, analysis.nodes, ignore_unknown)
     found = tuple(boxes(known, node) for node in analysis.nodes)
-    smallest = smallest_images(module, program, analysis)
+    smallest = smallest_images(module, program, analysis, ignore_unknown)
     name = model or type(module).__name__
     return Reading(name, analysis, weights, smallest, found), program
 
@@ -179,7 +173,8 @@ def with_effective(
 def _units(reading: Reading, program: ExportedProgram) -> dict[str, Unit]:
     nodes = reading.analysis.nodes
     wanted = tuple(n for n, row in zip(nodes, reading.layers, strict=True) if row.kind in SEES)
-    return {name: unit for name, (unit, _) in centres(program, wanted).items()}
+    found = centres(program, wanted, ignore_unknown=True)  # what is unknown was told before
+    return {name: unit for name, (unit, _) in found.items()}
 
 
 def _like(program: ExportedProgram) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.dependence import Reach, Value
-from rfsearch.analysis.follow import trace
+from rfsearch.analysis.follow import trace_marked
 
 BOXES = {"field": "largest", "field_no_gates": "no_gates", "field_min": "smallest"}
 """What a box is called → the kind of interval it shows."""
@@ -73,11 +73,13 @@ def _within(at: int | None, length: int) -> int | slice:
     return slice(None) if at is None else min(at, length - 1)
 
 
-def centres(program: ExportedProgram, nodes: tuple[str, ...]) -> dict[str, tuple[Unit, Value]]:
+def centres(
+    program: ExportedProgram, nodes: tuple[str, ...], ignore_unknown: bool = False
+) -> dict[str, tuple[Unit, Value]]:
     """Centre unit and dependence of these nodes' outputs; those without a centre are left out."""
     wanted = set(nodes)
     found = {}
-    for node, value in trace(program):
+    for node, value, _ in trace_marked(program, ignore_unknown):
         if node.name in wanted and value.is_data and (unit := centre(value)) is not None:
             found[node.name] = unit, value
     return found

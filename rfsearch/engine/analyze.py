@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rfsearch import backbones, data
 from rfsearch.analysis.layers import COLUMNS
-from rfsearch.analysis.reading import Reading, read_with_program, with_effective
+from rfsearch.analysis.reading import Reading, read, with_effective
 from rfsearch.analysis.verify import disagreements
 from rfsearch.backbones.models import ALIASES, SOURCES, Model, resolve
 from rfsearch.data.photographs import NAMES as PHOTOGRAPHS
@@ -47,6 +47,7 @@ class Options:
     pretrained: bool = False
     seed: int = 0
     verify: bool = False
+    ignore_unknown: bool = False
     assignments: tuple[str, ...] = ()
 
     @property
@@ -86,6 +87,7 @@ def analyze(
     pretrained: bool = False,
     seed: int = 0,
     verify: bool = False,
+    ignore_unknown: bool = False,
 ) -> Reading:
     """What every layer of a network sees and costs, and what that means.
 
@@ -99,13 +101,16 @@ def analyze(
         data: data set whose images it is measured on, as the command line takes it; else noise.
         pretrained: published weights, where they lie on this machine.
         seed: of random weights and of noise.
-        verify: compare with the probe; takes a pass per row and per column of the image.
+        verify: compare with the probe, which runs the network once per row and column, or 32
+            times if it is large.
+        ignore_unknown: go on behind operators without a rule; all fields after one are "at least".
 
     Raises:
         UserError: what cannot be read, and why.
     """
     options = Options(image_size=image_size, effective=effective, data=data,
-                      pretrained=pretrained, seed=seed, verify=verify)  # fmt: skip
+                      pretrained=pretrained, seed=seed, verify=verify,
+                      ignore_unknown=ignore_unknown)  # fmt: skip
     return _read(_subject(model, options), options)
 
 
@@ -255,8 +260,8 @@ def channels_of(module: nn.Module) -> int:
 
 def _read(subject: Subject, options: Options) -> Reading:
     size, channels = subject.image_size, subject.channels
-    reading, program = read_with_program(
-        subject.module, size, channels, subject.name, subject.weights
+    reading, program = read(
+        subject.module, size, channels, subject.name, subject.weights, options.ignore_unknown
     )
     if not reading.layers:
         raise UserError(f"{subject.name} does nothing with its image: no operator depends on it")

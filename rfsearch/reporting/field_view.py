@@ -11,7 +11,7 @@ from rfsearch.analysis.layers import Layer
 from rfsearch.analysis.reading import Reading
 from rfsearch.analysis.units import Box
 from rfsearch.reporting import pictures
-from rfsearch.reporting.layer_table import kernel, name_of, sees_new, told_rows
+from rfsearch.reporting.layer_table import bound, kernel, name_of, sees_new, told_rows
 from rfsearch.reporting.quantities import count, percent, size
 
 EFFECTIVE_BOXES = {"effective_50": 0.5, "effective_90": 0.9}
@@ -107,7 +107,8 @@ def _pixels(heading: str, column: str) -> _Column:
         height, width = (getattr(row, f"{column}_{axis}") for axis in "hw")
         if height is None or width is None:
             return Cell("")
-        return Cell(size(height, width), max(height, width))
+        sign = bound(row) if column.startswith("field") else ""
+        return Cell(sign + size(height, width), max(height, width))
 
     return _Column(heading, cell)
 

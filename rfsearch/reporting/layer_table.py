@@ -105,7 +105,7 @@ def _columns(effective: bool) -> list[Column]:
         Column("kernel", kernel),
         Column("channels", _channels, wide=True),
         Column("map", lambda row: _times(row.height, row.width)),
-        Column("field", lambda row: size(row.field_h, row.field_w)),
+        Column("field", lambda row: bound(row) + size(row.field_h, row.field_w)),
         Column(
             "no gates", lambda row: size(row.field_no_gates_h, row.field_no_gates_w), wide=True
         ),
@@ -130,6 +130,11 @@ def _columns(effective: bool) -> list[Column]:
 def name_of(row: Layer) -> str:
     """The layer, and which call of it after the first."""
     return (row.name or "(network)") + (f" #{row.call + 1}" if row.call else "")
+
+
+def bound(row: Layer) -> str:
+    """A sign before a field that is no exact one."""
+    return ("≥ " if row.at_least else "") + ("≤ " if row.at_most else "")
 
 
 def kernel(row: Layer) -> str:

@@ -215,7 +215,7 @@ def test_an_operator_without_a_rule_is_named():
 
 
 def test_an_image_too_small_is_told():
-    with pytest.raises(UserError, match="cannot capture AlexNet at 16×16 pixels"):
+    with pytest.raises(UserError, match="images of 16×16 pixels are too small for"):
         walk(on_paper(models.alexnet), (16, 16))
 
 
