@@ -27,9 +27,8 @@ def misaligned(step: Step, name: str, call: int) -> list[Join]:
         dims = [d for d, jump in enumerate(step.output.axes[i].jumps) if jump != 0]
         if len(dims) != 1:
             continue
-        moving = [
-            value for value in maps if value.axes[i].jumps[dims[0]] and value.shape[dims[0]] > 1
-        ]
+        length = step.output.shape[dims[0]]
+        moving = [v for v in maps if v.axes[i].jumps[dims[0]] and 1 < v.shape[dims[0]] == length]
         told = _compare(moving, i, dims[0])
         if told:
             jumps, offsets = told

@@ -14,8 +14,10 @@ training may change.
 from __future__ import annotations
 
 import copy
+import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,13 +31,17 @@ from rfsearch.field import EMPTY_HI, EMPTY_LO, Intervals
 
 aten = torch.ops.aten
 
-DRAWS = 6
+DRAWS, MANY_DRAWS = 6, 24  # behind a mask; where values are compared or chosen
 
 # Operators in which NaN disappears; those that return integers or booleans need no line.
-SWALLOWING = {
-    "where", "masked_fill", "masked_fill_", "nan_to_num", "topk", "sort", "fmax", "fmin", "sign",
-    "softshrink", "hardshrink", "grid_sampler", "deform_conv2d", "roi_align", "max_unpool2d",
-    "median", "gather", "index", "take_along_dim",
+COMPARING = {
+    "where", "masked_fill", "masked_fill_", "nan_to_num", "fmax", "fmin", "sign", "sgn",
+    "softshrink", "hardshrink",
+}  # fmt: skip
+# The same, where few values of an element make a difference: what is found is the least.
+CHOOSING = {
+    "topk", "sort", "argsort", "median", "gather", "index", "index_select", "take_along_dim",
+    "grid_sampler", "deform_conv2d", "roi_align", "max_unpool2d",
 }  # fmt: skip
 # Operators behind which a zero that a mask of −∞ left no longer stands for itself.
 PRODUCTS = {"matmul", "bmm", "mm", "mul", "mul_", "einsum", "scaled_dot_product_attention"}
@@ -48,9 +54,12 @@ def exact_program(
     if any(tensor.is_meta for tensor in module.parameters()):
         raise UserError("a network on the meta device has no numbers, so it cannot be probed")
     try:
-        return capture(copy.deepcopy(module).double(), image_size, channels)
-    except UserError:
+        program = capture(copy.deepcopy(module).double(), image_size, channels)
+        for _ in spread(program, picture(program)):  # some fail only when they run
+            pass
+    except (UserError, RuntimeError):
         return capture(module, image_size, channels)
+    return program
 
 
 def probe(
@@ -63,39 +72,58 @@ def probe(
         first and last column of the image that turn an element into NaN, in arrays of the
         shape of its output. Operators that return several tensors are left to ``getitem``.
     """
-    return lines(exact_program(module, image_size, channels))
+    found, _ = lines(exact_program(module, image_size, channels))
+    return found
 
 
-def lines(program: ExportedProgram) -> dict[str, tuple[Intervals, Intervals]]:
-    """The same for a captured program."""
+def lines(
+    program: ExportedProgram,
+) -> tuple[dict[str, tuple[Intervals, Intervals]], frozenset[str]]:
+    """The same for a captured program, and the names of tensors that may depend on more."""
     rows, columns = (_lines(program, dim) for dim in (2, 3))
-    return {name: (rows[name], columns[name]) for name in rows}
+    found = {name: (rows[0][name], columns[0][name]) for name in rows[0]}
+    return found, rows[1] | columns[1]
 
 
-def _lines(program: ExportedProgram, dim: int) -> dict[str, Intervals]:
+def _lines(program: ExportedProgram, dim: int) -> tuple[dict[str, Intervals], frozenset[str]]:
     """One axis: a NaN line at every place in turn, from the first to the last."""
     first: dict[str, Tensor] = {}
     last: dict[str, Tensor] = {}
+    least: set[str] = set()
     clean = picture(program)
     for place in range(clean.shape[dim]):
         dirty = clean.clone()
         dirty.select(dim, place).fill_(torch.nan)
-        for name, hit in spread(program, dirty):
+        for found in spread(program, dirty):
+            name, hit = found.name, found.hit
             if name not in first:
                 first[name] = torch.full(hit.shape, EMPTY_LO)
                 last[name] = torch.full(hit.shape, EMPTY_HI)
             first[name][hit & (first[name] == EMPTY_LO)] = place
             last[name][hit] = place
-    return {name: Intervals(_array(first[name]), _array(last[name])) for name in first}
+            if found.least:
+                least.add(name)
+    borders = {name: Intervals(_array(first[name]), _array(last[name])) for name in first}
+    return borders, frozenset(least)
 
 
 def _array(tensor: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     return np.asarray(tensor.numpy(), dtype=np.int64)
 
 
-def half(
-    program: ExportedProgram, dim: int, start: int, stop: int
-) -> Iterator[tuple[str, Tensor]]:
+@dataclass(frozen=True)
+class Found:
+    """One tensor of one run: where it depends on the NaN.
+
+    ``least``: it may depend on it elsewhere too, since values were compared or chosen.
+    """
+
+    name: str
+    hit: Tensor
+    least: bool
+
+
+def half(program: ExportedProgram, dim: int, start: int, stop: int) -> Iterator[Found]:
     """Which elements depend on the lines ``start`` to ``stop`` − 1 along ``dim``, in one run.
 
     With half-planes and bisection, a border of a field takes as many runs as its place has bits.
@@ -114,7 +142,7 @@ def picture(program: ExportedProgram) -> Tensor:
 
 
 @torch.no_grad()
-def spread(program: ExportedProgram, dirty: Tensor) -> Iterator[tuple[str, Tensor]]:
+def spread(program: ExportedProgram, dirty: Tensor) -> Iterator[Found]:
     """Which elements depend on the NaN in ``dirty``, operator by operator.
 
     Read before a later operator can write into it. Tensors are dropped after their last use.
@@ -122,14 +150,20 @@ def spread(program: ExportedProgram, dirty: Tensor) -> Iterator[tuple[str, Tenso
     state = _State(program, dirty)
     for node in program.graph.nodes:
         if node.op == "call_function":
-            found = state.run(node)
-            if isinstance(found, Tensor):
-                yield node.name, state.hit(node)
-        state.drop_after(node)
+            if isinstance(state.run(node), Tensor):
+                yield Found(node.name, state.hit(node), node in state.least)
+            state.drop_after(node)
 
 
 class _State:
-    """The tensors of one run, and what stands for NaN where a tensor cannot hold it."""
+    """The tensors of one run, and what stands for NaN where a tensor cannot hold it.
+
+    Attributes:
+        hits: where integers and booleans depend on the NaN.
+        behind_mask: nodes with −∞ from a mask, or zeros that it left.
+        least: nodes that may depend on more than was found.
+        constant: nodes that do not depend on the image.
+    """
 
     def __init__(self, program: ExportedProgram, dirty: Tensor) -> None:
         stored = constants(program)
@@ -138,8 +172,10 @@ class _State:
             for node in program.graph.nodes
             if node.op == "placeholder"
         }
+        self.constant = {node for node in self.values if node.name in stored}
         self.hits: dict[fx.Node, Any] = {}
         self.behind_mask: set[fx.Node] = set()
+        self.least: set[fx.Node] = set()
         self.generator = torch.Generator().manual_seed(1)
         self.last_use: dict[fx.Node, fx.Node] = {}
         for node in program.graph.nodes:
@@ -156,77 +192,116 @@ class _State:
     def hit(self, node: fx.Node) -> Tensor:
         """Where the tensor of this node depends on the NaN."""
         value = self.values[node]
-        found: Tensor = self.hits[node] if node in self.hits else _nan(value)
-        return found
+        found = self.hits.get(node)
+        return _nan(value) if found is None else found
 
     def run(self, node: fx.Node) -> Any:
         """The operator's result."""
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
+        inputs = node.all_input_nodes
+        if all(before in self.constant for before in inputs):
+            self.constant.add(node)
+        if any(before in self.least for before in inputs):
+            self.least.add(node)
+        masked = self._masked(node)
+        if masked and _name(node) not in PRODUCTS:
+            self.behind_mask.add(node)
         if node.target is operator.getitem:
-            (parts,), index = node.all_input_nodes, node.args[1]
+            (parts,), index = inputs, node.args[1]
             found = self.values[parts][index]
-            if parts in self.hits:
+            if parts in self.hits and self.hits[parts][index] is not None:
                 self.hits[node] = self.hits[parts][index]
-            if parts in self.behind_mask:
-                self.behind_mask.add(node)
-        elif self._misleads(node):
-            found = self._by_draws(node)
+        elif not any(map(self._is_dirty, inputs)):
+            found = self._call(node)
+        elif masked or _name(node) in COMPARING | CHOOSING or any(n in self.hits for n in inputs):
+            found = self._by_draws(node, DRAWS if masked else MANY_DRAWS)
         else:
-            found = node.target(*args, **kwargs)  # type: ignore[operator]
+            found = self._by_nan(node)
         self.values[node] = found
         return found
 
-    def _misleads(self, node: fx.Node) -> bool:
-        """Whether NaN says too little or too much about this operator."""
-        inputs = [n for n in node.all_input_nodes if isinstance(self.values.get(n), Tensor)]
-        dirty = [n for n in inputs if n in self.hits or bool(_nan(self.values[n]).any())]
-        if not dirty:
-            return self._note_mask(node, inputs)
-        name = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
-        outputs = node.meta.get("val")
-        kept = [t for t in (outputs if isinstance(outputs, list | tuple) else [outputs])
-                if isinstance(t, Tensor)]  # fmt: skip
-        masked = self._note_mask(node, inputs)
-        shut = name == "scaled_dot_product_attention" and (len(node.args) > 3 or any(
-            node.kwargs.get(mask) for mask in ("attn_mask", "is_causal")))  # fmt: skip
-        return bool(
-            masked
-            or shut
-            or name in SWALLOWING
-            or any(n in self.hits for n in inputs)
-            or any(not (t.is_floating_point() or t.is_complex()) for t in kept)
+    def _call(self, node: fx.Node, given: dict[fx.Node, Tensor] | None = None) -> Any:
+        """The operator itself, some tensors exchanged for others."""
+        values = {**self.values, **given} if given else self.values
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _is_dirty(self, node: fx.Node) -> bool:
+        """Whether anything in this tensor depends on the NaN."""
+        value = self.values[node]
+        return isinstance(value, Tensor) and (node in self.hits or bool(_nan(value).any()))
+
+    def _masked(self, node: fx.Node) -> bool:
+        """Whether a mask shuts something out here, or did so up to the next product."""
+        name = _name(node)
+        if any(before in self.behind_mask for before in node.all_input_nodes):
+            return True
+        if name == "scaled_dot_product_attention":
+            return len(node.args) > 3 or any(map(node.kwargs.get, ("attn_mask", "is_causal")))
+        if name.startswith(("masked_fill", "where")):
+            return any(value == -math.inf for value in node.args if isinstance(value, float))
+        return any(
+            before in self.constant and before.op != "placeholder" and _has_minus_infinity(value)
+            for before in node.all_input_nodes
+            if isinstance(value := self.values[before], Tensor)
         )
 
-    def _note_mask(self, node: fx.Node, inputs: Sequence[fx.Node]) -> bool:
-        """Whether −∞ or a zero it left is among the inputs; remembered up to the next product."""
-        masked = any(n in self.behind_mask for n in inputs) or any(
-            bool(torch.isneginf(self.values[n]).any())
-            for n in inputs
-            if n.op != "placeholder" and self.values[n].is_floating_point()
-        )
-        name = str(node.target).split(".")[1] if "." in str(node.target) else ""
-        if masked and name not in PRODUCTS:
-            self.behind_mask.add(node)
-        return masked
+    def _by_nan(self, node: fx.Node) -> Any:
+        """The operator on NaN; integers and booleans that it returns are told by draws."""
+        outputs = node.meta["val"]
+        parts = outputs if isinstance(outputs, list | tuple) else [outputs]
+        whole = [isinstance(p, Tensor) and not (p.is_floating_point() or p.is_complex())
+                 for p in parts]  # fmt: skip
+        if not any(whole):
+            return self._call(node)
+        if isinstance(outputs, Tensor):
+            return self._by_draws(node, MANY_DRAWS)
+        drawn = self._by_draws(node, MANY_DRAWS)
+        found = self._call(node)
+        self.hits[node] = [hit if exact else None
+                           for hit, exact in zip(self.hits[node], whole, strict=True)]  # fmt: skip
+        return tuple(d if w else f for d, f, w in zip(drawn, found, whole, strict=True))
 
-    def _by_draws(self, node: fx.Node) -> Any:
+    def _by_draws(self, node: fx.Node, num_draws: int) -> Any:
         """The operator alone, on other finite values in place of every NaN."""
         given = {n: _Given(self.values[n], self.hits.get(n)) for n in node.all_input_nodes
                  if isinstance(self.values[n], Tensor)}  # fmt: skip
         results = []
-        for _ in range(DRAWS):
-            drawn = {n: g.draw(self.generator) for n, g in given.items()}
-            args, kwargs = fx.node.map_arg(
-                (node.args, node.kwargs),
-                lambda n: drawn.get(n, self.values[n]),  # noqa: B023
-            )
-            results.append(node.target(*args, **kwargs))  # type: ignore[operator]
-        if isinstance(results[0], Tensor):
-            value, self.hits[node] = _coded(results)
-            return value
-        parts = [_coded(list(part)) for part in zip(*results, strict=True)]
-        self.hits[node] = [hit for _, hit in parts]
+        for i in range(num_draws):
+            drawn = {n: g.draw(self.generator, 10.0 ** (i % 3)) for n, g in given.items()}
+            results.append(self._call(node, drawn))
+        single = isinstance(results[0], Tensor)
+        parts = [
+            _coded(list(part)) for part in ([results] if single else zip(*results, strict=True))
+        ]
+        hits = [hit if not _holds_nan(value) else None for value, hit in parts]
+        if _name(node).startswith(("where", "masked_fill")) and not (
+            self.constant & {n for n in node.all_input_nodes if self.values[n].dtype == torch.bool}
+        ):
+            self.least.add(node)  # values chose between what else it may depend on
+        if any(value.dtype != torch.bool and not _holds_nan(value) for value, _ in parts) or (
+            _name(node) in CHOOSING
+        ):
+            self.least.add(node)
+        if single:
+            if hits[0] is not None:
+                self.hits[node] = hits[0]
+            return parts[0][0]
+        self.hits[node] = hits
         return tuple(value for value, _ in parts)
+
+
+def _name(node: fx.Node) -> str:
+    """max_pool2d of aten.max_pool2d.default."""
+    packet = getattr(node.target, "overloadpacket", node.target)
+    return str(getattr(packet, "__name__", packet))
+
+
+def _has_minus_infinity(value: Tensor) -> bool:
+    return value.is_floating_point() and bool(torch.isneginf(value).any())
+
+
+def _holds_nan(value: Tensor) -> bool:
+    return value.is_floating_point() or value.is_complex()
 
 
 class _Given:
@@ -237,7 +312,7 @@ class _Given:
         clean = value[~self.hit]
         self.pool = clean[torch.isfinite(clean)] if value.is_floating_point() else clean
 
-    def draw(self, generator: torch.Generator) -> Tensor:
+    def draw(self, generator: torch.Generator, scale: float) -> Tensor:
         """Finite values of the tensor's own type, in its own range where it has no fractions."""
         value = self.value
         if not self.hit.any():
@@ -245,7 +320,7 @@ class _Given:
         if value.is_floating_point():
             noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
             size = float(self.pool.abs().mean()) if self.pool.numel() else 1.0
-            other = (noise * max(size, 1e-3)).to(value.dtype)
+            other = (noise * max(size, 1e-3) * scale).to(value.dtype)
         elif value.dtype == torch.bool:
             other = torch.rand(value.shape, generator=generator) < 0.5
         else:
@@ -265,6 +340,6 @@ def _coded(results: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _nan(value: Tensor) -> Tensor:
-    if value.is_floating_point() or value.is_complex():
+    if _holds_nan(value):
         return value.isnan()
     return torch.zeros(value.shape, dtype=torch.bool)

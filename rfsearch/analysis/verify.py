@@ -44,8 +44,8 @@ def disagreements(
             element should say is compared for all elements in every run, and borders elsewhere
             are not looked at. ``auto`` decides by what the network costs.
 
-    Behind an operator that reads where the image tells it to, the walk is asked only to hold
-    all that the probe finds.
+    Behind an operator that reads where the image tells it to, and for indices that it returns,
+    the walk is asked only to hold all that the probe finds.
     """
     program = exact_program(module, image_size, channels)
     if runs == "auto":
@@ -64,14 +64,15 @@ def _cost(program: ExportedProgram) -> int:
 
 
 def _by_lines(program: ExportedProgram, kind: str) -> Iterator[str]:
-    truth = lines(program)
+    truth, least = lines(program)
 
     for node, value, marks in trace_marked(program):
         shape = tuple(node.meta["val"].shape)
         if value.shape != shape:
             yield f"{node.name}: shape {value.shape} to the walk, {shape} in the graph"
         elif value.is_data:
-            yield from _compare(node, value, truth[node.name], kind, AT_MOST in marks)
+            loose = AT_MOST in marks or node.name in least
+            yield from _compare(node, value, truth[node.name], kind, loose)
         elif any((axis.sizes > 0).any() for axis in truth.get(node.name, ())):
             yield f"{node.name}: constant to the walk, NaN in the probe"
 
@@ -111,13 +112,13 @@ def _by_halves(program: ExportedProgram, image_size: tuple[int, int], kind: str)
     told = set()
     for i, length in enumerate(image_size):
         for start, stop in _halves(tensors, i, length, kind):
-            for name, hit in half(program, 2 + i, start, stop):
+            for seen in half(program, 2 + i, start, stop):
+                name, found = seen.name, seen.hit.numpy()
                 if name not in tensors or (name, i) in told:
                     continue
                 node, value, at_most = tensors[name]
-                found = hit.numpy()
                 expected = _expected(value, i, kind, start, stop)
-                wrong = found & ~expected if at_most else found != expected
+                wrong = found & ~expected if at_most or seen.least else found != expected
                 if wrong.any():
                     told.add((name, i))
                     at = tuple(int(k) for k in np.argwhere(wrong)[0])

@@ -157,7 +157,23 @@ def reshape(value: Value, shape: Sequence[int]) -> Value:
         cut = [_split_jumps(before, ins, outs, value.shape, shape) for ins, outs in groups]
         return tuple(jump for part in cut for jump in part)
 
-    return value.view(shape, lambda array: _regroup(array, value.shape, shape, groups), jumps)
+    found = value.view(shape, lambda array: _regroup(array, value.shape, shape, groups), jumps)
+    return _parted_ones(found)
+
+
+def _parted_ones(value: Value) -> Value:
+    """A map of one pixel that was a single token: its columns run over the next dimension."""
+    if len(value.axes) != 2:
+        return value
+    rows, columns = value.axes
+    for dim in range(len(value.shape) - 1):
+        both = rows.jumps[dim] != 0 != columns.jumps[dim]
+        free = rows.jumps[dim + 1] == 0 == columns.jumps[dim + 1]
+        if value.shape[dim : dim + 2] == (1, 1) and both and free:
+            jumps = list(columns.jumps)
+            jumps[dim : dim + 2] = [Fraction(0), jumps[dim]]
+            return replace(value, axes=(rows, replace(columns, jumps=tuple(jumps))))
+    return value
 
 
 def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[range, range]]:
