@@ -295,13 +295,13 @@ def _misaligned(analysis: Analysis) -> Iterator[Finding]:
     places = list(dict.fromkeys((join.name, join.call) for join in analysis.joins))
     names = tuple(_name(rows[place]) for place in places)
     worst = max(analysis.joins, key=lambda join: max(map(_off, join.offsets)))
-    off = max(map(_off, worst.offsets))
+    off, where = max(map(_off, worst.offsets)), _name(rows[worst.name, worst.call])
     jumps = ", ".join(f"{float(jump):g}" for jump in dict.fromkeys(worst.jumps))
     verb, noun = ("joins", "layer") if len(names) == 1 else ("join", "layers")
     yield Finding(
         "misaligned",
         f"{len(names)} {noun} {verb} maps whose fields do not lie on each other: "
-        f"{_listed(names)}. The farthest apart are {off:g} pixels ({_name(rows[worst.name, worst.call])}, "
+        f"{_listed(names)}. The farthest apart are {off:g} pixels ({where}, "
         f"{'height' if worst.axis == 'h' else 'width'}, jump {jumps}).",
         names,
     )  # fmt: skip

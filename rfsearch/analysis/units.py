@@ -11,7 +11,12 @@ from torch.export import ExportedProgram
 from rfsearch.analysis.dependence import Reach, Value
 from rfsearch.analysis.follow import trace_marked
 
-BOXES = {"field": "largest", "field_no_gates": "no_gates", "field_min": "smallest"}
+BOXES = {
+    "field": "largest",
+    "field_no_gates": "no_gates",
+    "field_min": "smallest",
+    "seen": "seen",  # the part inside the image, exactly
+}
 """What a box is called → the kind of interval it shows."""
 
 

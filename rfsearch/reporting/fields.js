@@ -97,15 +97,18 @@
       const boxes = network.layers[i].boxes;
       const box = boxes.field;
       if (!box) { return names[i] + ": its output is no map, so it has no centre unit to draw."; }
-      const inside = function (start, length, side) {
-        return Math.max(0, Math.min(start + length, side) - Math.max(start, 0));
-      };
-      const share = inside(box[0], box[2], height) * inside(box[1], box[3], width) / (height * width);
-      let text = names[i] + ": its centre unit sees " + size(box) + " pixels, rows " + box[0] + " to " +
-        (box[0] + box[2] - 1) + " and columns " + box[1] + " to " + (box[1] + box[3] - 1) + "; " +
-        (share >= 0.9995 ? "the whole image." : (100 * share).toFixed(share < 0.1 ? 1 : 0) + " % of the image.");
+      const seen = boxes.seen || clipped(box);
+      const share = seen[2] * seen[3] / (height * width);
+      let text = names[i] + ": the field of its centre unit is " + size(box) + " pixels; inside the image it sees rows " +
+        seen[0] + " to " + (seen[0] + seen[2] - 1) + " and columns " + seen[1] + " to " + (seen[1] + seen[3] - 1) + ", " +
+        (share >= 0.9995 ? "the whole of it." : (100 * share).toFixed(share < 0.1 ? 1 : 0) + " % of it.");
       if (boxes.effective_90) { text += " 90 % of its gradient lies within " + size(boxes.effective_90) + "."; }
       return text;
+    }
+
+    function clipped(box) {
+      const top = Math.max(box[0], 0), left = Math.max(box[1], 0);
+      return [top, left, Math.min(box[0] + box[2], height) - top, Math.min(box[1] + box[3], width) - left];
     }
 
     function choose(i, together) {

@@ -112,7 +112,7 @@ def test_largest_and_smallest_field_are_those_of_all_paths(blocks):
             forms.append(reduce(Field.then, (window(*step) for step in steps)))
         body.append(Sum(stacks))
         paths = [path.then(form) for path, form in itertools.product(paths, forms)]
-    row = walk(nn.Sequential(*body), (64, 64)).layers[-1]
+    row = walk(nn.Sequential(*body), (176, 176)).layers[-1]  # enough for every draw
     whole = reduce(Field.join, paths)
     assert (row.kind, row.field_h, row.jump_h, row.start_h) == (
         "join", whole.size, whole.jump, whole.start)  # fmt: skip
