@@ -115,6 +115,20 @@ OPTIONS = {
         "--set": None,
         "--debug": False,
     },
+    "analyze": {
+        "models": NEEDED,
+        "--image-size": None,
+        "--effective": False,
+        "--data": None,
+        "--pretrained": False,
+        "--seed": 0,
+        "--verify": False,
+        "--ignore-unknown": False,
+        "--format": None,
+        "--out": None,
+        "--set": None,
+        "--debug": False,
+    },
     "report": {"folders": NEEDED, "--debug": False},
     "spaces": {"name": None, "--backbone": None, "--debug": False},
     "settings": {"--debug": False},
@@ -174,7 +188,7 @@ def test_help_answers_in_half_a_second():
 def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom rfsearch.cli import app\n"
-        "for words in ([], ['--help'], ['run', '--help'], ['run'], ['settings', '--help']):\n"
+        "for words in ([], ['--help'], ['run', '--help'], ['run'], ['settings', '--help'], ['analyze', '--help'], ['analyze']):\n"
         "    try: app(words, prog_name='rfsearch')\n"
         "    except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'pandas', 'optuna', 'plotly', 'sklearn', 'nni', 'PIL'}\n"
@@ -478,6 +492,45 @@ def mistake(*words, folder):
 SPACE = 'description = "a space"\nform = "residual"\n\n[[operators]]\nname = "identity"\n'
 
 
+MINE = """
+def fails():
+    raise RuntimeError("boom")
+
+
+def three():
+    return 3
+
+
+def branches():
+    from torch import nn
+
+    class Branches(nn.Module):
+        def forward(self, x):
+            if x.sum() > 0:
+                return x
+            return -x
+
+    return Branches()
+
+
+def vectors():
+    from torch import nn
+
+    return nn.Linear(10, 5)
+
+
+def constant():
+    import torch
+    from torch import nn
+
+    class Constant(nn.Module):
+        def forward(self, x):
+            return torch.ones(3) * 2
+
+    return Constant()
+"""
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder to be in, with everything in it that can be wrong."""
@@ -514,9 +567,7 @@ def place(tmp_path, monkeypatch):
             f'{SPACE}\n[[operators]]\nname = "max_pool"\nkernel = {kernel}\n'
         )
     (tmp_path / "key.toml").write_text(SPACE + '\n[[operators]]\nname = "max_pool"\nkernle = 3\n')
-    (tmp_path / "mine.py").write_text(
-        'def fails():\n    raise RuntimeError("boom")\n\n\ndef three():\n    return 3\n'
-    )
+    (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("years")
     for name, text in {
@@ -633,6 +684,31 @@ WRONG = {
 }
 WRONG_ELSEWHERE = {
     "nonsense": ["'nonsense'", "--help"],
+    "analyze": ["MODEL", "--help"],
+    "analyze resnet51": ["no model 'resnet51'", "resnet50", "torchvision:NAME"],
+    "analyze torchvision:resnet51": ["torchvision has no model", "resnet50"],
+    "analyze no.such:two": ["'no'", "for model 'no.such:two'"],
+    "analyze mine:two": ["mine", "'two'", "for model"],
+    "analyze mine:fails": ["mine:fails() failed", "boom"],
+    "analyze mine:three": ["mine:three() returned", "torch.nn.Module"],
+    "analyze mine:branches": ["cannot capture Branches", "mine.py:", "values of the image"],
+    "analyze mine:vectors": ["Linear does not take a batch of images"],
+    "analyze mine:constant": ["does nothing with its image"],
+    "analyze alexnet --image-size 32": ["too small for features.12", "the smallest that runs"],
+    "analyze alexnet --image-size 224x": ["'224x'", "224x320"],
+    "analyze alexnet --image-size 0": ["at least one pixel"],
+    "analyze alexnet --format yaml": ["unknown format 'yaml'", "table, csv, json, html"],
+    "analyze alexnet --out other": ["--out other", "name a file"],
+    "analyze alexnet --format html --out other": ["other", "name a file"],
+    "analyze alexnet vgg16 resnet18": ["not 3"],
+    "analyze alexnet --set recipe.lr=1": ["backbone.stem alone"],
+    "analyze alexnet --set backbone.stem=small": ["mobilenetv2 and resnet18"],
+    "analyze mobilenetv2 --set backbone.stem=large": ["'large'", "published"],
+    "analyze alexnet --effective --data digit": ["'digit'", "did you mean 'digits'"],
+    "analyze mine:three --pretrained": ["brings its own weights"],
+    "analyze other": ["other", "config.json"],
+    "analyze bare": ["bare"],
+    "analyze runs/none": ["no run folder runs/none"],
     "report": ["RUN", "--help"],
     "report nowhere": ["nowhere"],
     "report file": ["file"],

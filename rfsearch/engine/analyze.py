@@ -35,6 +35,8 @@ IMAGE_SIZE = 224
 STEM = "backbone.stem"
 IMAGES = 16
 """Images behind an effective field."""
+LOADED = 256
+"""Images to learn from that are loaded, so that there is a selection split to take them from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,8 +294,11 @@ def _images(subject: Subject, options: Options) -> tuple[Tensor, str]:
 
 
 def _dataset(subject: Subject, spec: str) -> data.Dataset:
-    """Little more of a data set than the images wanted."""
-    return data.load(spec, image_size=subject.image_size, images=4 * IMAGES, test_images=1)
+    """Little more of a data set than the images wanted; all of it where its classes are many."""
+    try:
+        return data.load(spec, image_size=subject.image_size, images=LOADED, test_images=1)
+    except UserError:
+        return data.load(spec, image_size=subject.image_size, test_images=1)
 
 
 def _of_channels(pixels: Tensor, channels: int, spec: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the numbers mean: sentences on networks whose answers are known, the range by brute force."""
+"""What the numbers mean: sentences on networks that are known, the range by brute force."""
 
 from __future__ import annotations
 
