@@ -188,7 +188,8 @@ def test_help_answers_in_half_a_second():
 def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom rfsearch.cli import app\n"
-        "for words in ([], ['--help'], ['run', '--help'], ['run'], ['settings', '--help'], ['analyze', '--help'], ['analyze']):\n"
+        "for words in ([], ['--help'], ['run', '--help'], ['run'], ['settings', '--help'],\n"
+        "        ['analyze', '--help'], ['analyze']):\n"
         "    try: app(words, prog_name='rfsearch')\n"
         "    except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'pandas', 'optuna', 'plotly', 'sklearn', 'nni', 'PIL'}\n"

@@ -17,6 +17,7 @@ a shared module have their field too; one forward pass per image serves all laye
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -100,9 +101,25 @@ def masses(program: ExportedProgram, images: Tensor, units: Mapping[str, Unit]) 
         units: by name of the node, the unit of its output.
     """
     total = {name: np.zeros(tuple(images.shape[2:])) for name in units}
-    for image in torch.split(images, 1):
-        for name, gradient in _gradients(program, image, units):
-            total[name] += gradient.clamp_min_(0).double().sum((0, 1)).cpu().numpy()
+    num_threads = torch.get_num_threads()
+    workers = min(num_threads, len(images)) if images.device.type == "cpu" else 1
+
+    def of_image(image: Tensor) -> dict[str, Mass]:
+        # One thread for each image: single images are too small to share, and so the result
+        # does not hang on how many threads there are.
+        torch.set_num_threads(1)
+        return {
+            name: gradient.clamp_min_(0).double().sum((0, 1)).cpu().numpy()
+            for name, gradient in _gradients(program, image, units)
+        }
+
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            for found in pool.map(of_image, torch.split(images, 1)):
+                for name, mass in found.items():
+                    total[name] += mass
+    finally:
+        torch.set_num_threads(num_threads)
     return {name: mass / len(images) for name, mass in total.items()}
 
 

@@ -52,7 +52,7 @@ def test_every_call_has_an_effective_field():
 
 
 def test_a_constant_network_by_hand():
-    """Two 3×3 means: the mass is the product of two tents 1 2 3 2 1, and 9/81 lie in the centre."""
+    """Two 3×3 means: the mass is the product of two tents 1 2 3 2 1."""
     net = constant(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)))
     reading, program = read(net, (21, 21))
     found = with_effective(reading, program, images(), "noise")
@@ -84,9 +84,9 @@ def test_a_square_lies_in_the_mass(share):
     mass = np.zeros((20, 24))
     mass[5:11, 8:14] = np.random.default_rng(0).random((6, 6))
     top, left, height, width = square_box(mass, share)
-    assert 5 <= top
+    assert top >= 5
     assert top + height <= 11
-    assert 8 <= left
+    assert left >= 8
     assert left + width <= 14
     assert mass[top : top + height, left : left + width].sum() >= share * mass.sum() - 1e-12
 
