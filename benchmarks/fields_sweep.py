@@ -17,14 +17,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 from torchvision import models
 
 from rfsearch.analysis import Analysis, Layer, disagreements, walk
 from rfsearch.analysis.capture import capture
+from rfsearch.analysis.probe import runs
 from rfsearch.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "reports" / "fields"
@@ -103,26 +106,36 @@ def look(network: Network) -> Row:
     params = sum(parameter.numel() for parameter in net.parameters())
     if network.capped and params > MAX_PARAMS:
         return with_(start, agrees=f"left out: {params / 1e6:.0f} M parameters")
+    net = net.double()
+    failed = ""
     for size in (*SIZES, network.own_size):
         try:
             began = time.perf_counter()
             program = capture(net, (size, size))
             exported = time.perf_counter()
-            found = walk(net, (size, size), program=program)
-            walked = time.perf_counter()
+            if not runs(program):  # insists on single precision somewhere
+                program = capture(net.float(), (size, size))
         except UserError as error:
             failed = str(error)
             continue
-        wrong = disagreements(net, (size, size))
-        last = trunk(found)
-        return with_(
-            start, image_size=f"{size}×{size}", layers=len(found.layers),
-            field_h=last.field_no_gates_h, field_w=last.field_no_gates_w,
-            walk_seconds=round(walked - exported, 3), export_seconds=round(exported - began, 2),
-            verify_seconds=round(time.perf_counter() - walked, 1),
-            agrees="yes" if not wrong else f"no, {len(wrong)} tensors: {wrong[0]}",
-        )  # fmt: skip
+        return with_(start, **compare(net, size, program, exported - began))
     return with_(start, agrees=f"failed: {failed}")
+
+
+def compare(net: nn.Module, size: int, program: ExportedProgram, seconds: float) -> dict[str, Any]:
+    """The columns of a network that could be captured."""
+    began = time.perf_counter()
+    found = walk(net, (size, size), program=program)
+    walked = time.perf_counter()
+    wrong = disagreements(net, (size, size), program=program)
+    last = trunk(found)
+    return {
+        "image_size": f"{size}×{size}", "layers": len(found.layers),
+        "field_h": last.field_no_gates_h, "field_w": last.field_no_gates_w,
+        "walk_seconds": round(walked - began, 3), "export_seconds": round(seconds, 2),
+        "verify_seconds": round(time.perf_counter() - walked, 1),
+        "agrees": "yes" if not wrong else f"no, {len(wrong)} tensors: {wrong[0]}",
+    }  # fmt: skip
 
 
 def trunk(found: Analysis) -> Layer:
@@ -201,7 +214,10 @@ def main() -> None:
         done = key in rows and (rows[key]["agrees"] == "yes" or not options.again)
         if not wanted or (done and not options.only):
             continue
-        row = look(network)
+        try:
+            row = look(network)
+        except Exception as error:  # told in the table, and the next one is tried
+            row = Row(network.family, network.name, agrees=f"failed: {error!r}"[:500])
         rows[key] = {name: str(value) for name, value in asdict(row).items()}
         print(*rows[key].values(), sep="  ", flush=True)
         write(rows)

@@ -55,11 +55,19 @@ def exact_program(
         raise UserError("a network on the meta device has no numbers, so it cannot be probed")
     try:
         program = capture(copy.deepcopy(module).double(), image_size, channels)
-        for _ in spread(program, picture(program)):  # some fail only when they run
+    except UserError:
+        program = None
+    return program if program and runs(program) else capture(module, image_size, channels)
+
+
+def runs(program: ExportedProgram) -> bool:
+    """Whether the graph runs: some that insist on a type fail only then."""
+    try:
+        for _ in spread(program, picture(program)):
             pass
-    except (UserError, RuntimeError):
-        return capture(module, image_size, channels)
-    return program
+    except RuntimeError:
+        return False
+    return True
 
 
 def probe(
@@ -159,7 +167,8 @@ class _State:
     """The tensors of one run, and what stands for NaN where a tensor cannot hold it.
 
     Attributes:
-        hits: where integers and booleans depend on the NaN.
+        hits: where tensors depend on the NaN, as far as that was asked.
+        dirty: whether they do anywhere.
         behind_mask: nodes with −∞ from a mask, or zeros that it left.
         least: nodes that may depend on more than was found.
         constant: nodes that do not depend on the image.
@@ -174,6 +183,7 @@ class _State:
         }
         self.constant = {node for node in self.values if node.name in stored}
         self.hits: dict[fx.Node, Any] = {}
+        self.dirty: dict[fx.Node, bool] = {}
         self.behind_mask: set[fx.Node] = set()
         self.least: set[fx.Node] = set()
         self.generator = torch.Generator().manual_seed(1)
@@ -188,12 +198,14 @@ class _State:
             if self.last_use[before] is node and before.op == "call_function":
                 self.values.pop(before, None)
                 self.hits.pop(before, None)
+                self.dirty.pop(before, None)
 
     def hit(self, node: fx.Node) -> Tensor:
         """Where the tensor of this node depends on the NaN."""
-        value = self.values[node]
         found = self.hits.get(node)
-        return _nan(value) if found is None else found
+        if found is None:
+            found = self.hits[node] = _nan(self.values[node])
+        return found
 
     def run(self, node: fx.Node) -> Any:
         """The operator's result."""
@@ -210,14 +222,22 @@ class _State:
             found = self.values[parts][index]
             if parts in self.hits and self.hits[parts][index] is not None:
                 self.hits[node] = self.hits[parts][index]
-        elif not any(map(self._is_dirty, inputs)):
+        elif node.meta.get("val") is None or not any(map(self._is_dirty, inputs)):
             found = self._call(node)
-        elif masked or _name(node) in COMPARING | CHOOSING or any(n in self.hits for n in inputs):
+        elif masked or _name(node) in COMPARING | CHOOSING or any(map(self._is_coded, inputs)):
             found = self._by_draws(node, DRAWS if masked else MANY_DRAWS)
         else:
             found = self._by_nan(node)
         self.values[node] = found
+        self._forget_written(node)
         return found
+
+    def _forget_written(self, node: fx.Node) -> None:
+        """What was known of tensors that this operator wrote into."""
+        if _name(node).endswith("_"):
+            for before in node.all_input_nodes:
+                self.hits.pop(before, None)
+                self.dirty.pop(before, None)
 
     def _call(self, node: fx.Node, given: dict[fx.Node, Tensor] | None = None) -> Any:
         """The operator itself, some tensors exchanged for others."""
@@ -227,8 +247,16 @@ class _State:
 
     def _is_dirty(self, node: fx.Node) -> bool:
         """Whether anything in this tensor depends on the NaN."""
+        if node in self.constant or not isinstance(self.values[node], Tensor):
+            return False
+        if node not in self.dirty:
+            self.dirty[node] = bool(self.hit(node).any())
+        return self.dirty[node]
+
+    def _is_coded(self, node: fx.Node) -> bool:
+        """Whether this tensor depends on the NaN and cannot hold it."""
         value = self.values[node]
-        return isinstance(value, Tensor) and (node in self.hits or bool(_nan(value).any()))
+        return self._is_dirty(node) and not _holds_nan(value)
 
     def _masked(self, node: fx.Node) -> bool:
         """Whether a mask shuts something out here, or did so up to the next product."""
@@ -267,7 +295,8 @@ class _State:
                  if isinstance(self.values[n], Tensor)}  # fmt: skip
         results = []
         for i in range(num_draws):
-            drawn = {n: g.draw(self.generator, 10.0 ** (i % 3)) for n, g in given.items()}
+            wide = _name(node) not in CHOOSING
+            drawn = {n: g.draw(self.generator, 10.0 ** (i % 3), wide) for n, g in given.items()}
             results.append(self._call(node, drawn))
         single = isinstance(results[0], Tensor)
         parts = [
@@ -312,8 +341,8 @@ class _Given:
         clean = value[~self.hit]
         self.pool = clean[torch.isfinite(clean)] if value.is_floating_point() else clean
 
-    def draw(self, generator: torch.Generator, scale: float) -> Tensor:
-        """Finite values of the tensor's own type, in its own range where it has no fractions."""
+    def draw(self, generator: torch.Generator, scale: float, wide: bool) -> Tensor:
+        """Finite values of the tensor's own type; integers in its own range, or in a wider one."""
         value = self.value
         if not self.hit.any():
             return value.clone()
@@ -324,7 +353,7 @@ class _Given:
         elif value.dtype == torch.bool:
             other = torch.rand(value.shape, generator=generator) < 0.5
         else:
-            low, high = int(value.min()), int(value.max())
+            low, high = int(value.min()), int(value.max()) + 7 * wide
             other = torch.randint(low, high + 1, value.shape, generator=generator).to(value.dtype)
         return torch.where(self.hit, other, value)
 

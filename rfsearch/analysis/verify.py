@@ -20,7 +20,7 @@ Runs = Literal["auto", "every line", "half-planes"]
 
 # Multiply-adds and elements of all runs together, above which half-planes take the place of
 # every line.
-EVERY_LINE = 1 << 33
+EVERY_LINE = 1 << 32
 NUM_HALVES = 8  # per side and axis: 16 runs along each axis
 
 
@@ -30,6 +30,7 @@ def disagreements(
     channels: int = 3,
     kind: str = "seen",
     runs: Runs = "auto",
+    program: ExportedProgram | None = None,
 ) -> list[str]:
     """Where the walk's intervals of ``kind`` differ from the probe's, one line per tensor.
 
@@ -43,11 +44,12 @@ def disagreements(
             one side of the image NaN, put where most tensors have a border of a field; what each
             element should say is compared for all elements in every run, and borders elsewhere
             are not looked at. ``auto`` decides by what the network costs.
+        program: what ``exact_program`` gives for this module, where that is known already.
 
     Behind an operator that reads where the image tells it to, and for indices that it returns,
     the walk is asked only to hold all that the probe finds.
     """
-    program = exact_program(module, image_size, channels)
+    program = program or exact_program(module, image_size, channels)
     if runs == "auto":
         runs = "every line" if _cost(program) * sum(image_size) <= EVERY_LINE else "half-planes"
     if runs == "every line":
@@ -67,14 +69,18 @@ def _by_lines(program: ExportedProgram, kind: str) -> Iterator[str]:
     truth, least = lines(program)
 
     for node, value, marks in trace_marked(program):
-        shape = tuple(node.meta["val"].shape)
-        if value.shape != shape:
-            yield f"{node.name}: shape {value.shape} to the walk, {shape} in the graph"
+        if value.shape != tuple(node.meta["val"].shape):
+            yield _other_shape(node, value)
         elif value.is_data:
             loose = AT_MOST in marks or node.name in least
             yield from _compare(node, value, truth[node.name], kind, loose)
         elif any((axis.sizes > 0).any() for axis in truth.get(node.name, ())):
             yield f"{node.name}: constant to the walk, NaN in the probe"
+
+
+def _other_shape(node: fx.Node, value: Value) -> str:
+    right = tuple(node.meta["val"].shape)
+    return f"{_place(node)}: shape {value.shape} to the walk, {right} in the graph"
 
 
 def _compare(
@@ -107,8 +113,12 @@ def _place(node: fx.Node) -> str:
 
 
 def _by_halves(program: ExportedProgram, image_size: tuple[int, int], kind: str) -> Iterator[str]:
-    tensors = {node.name: (node, value, AT_MOST in marks)
-               for node, value, marks in trace_marked(program)}  # fmt: skip
+    tensors = {}
+    for node, value, marks in trace_marked(program):
+        if value.shape == tuple(node.meta["val"].shape):
+            tensors[node.name] = node, value, AT_MOST in marks
+        else:
+            yield _other_shape(node, value)
     told = set()
     for i, length in enumerate(image_size):
         for start, stop in _halves(tensors, i, length, kind):

@@ -90,11 +90,10 @@ class Depthwise(nn.Module):
 
 
 @st.composite
-def convolutions(draw: st.DrawFn, blind: bool) -> nn.Module:
-    """Without ``blind``, no window lies on padding as a whole."""
+def convolutions(draw: st.DrawFn) -> nn.Module:
     pair = st.tuples(*[st.integers(1, 4)] * 2)
     kernel, dilation = draw(pair), draw(st.tuples(*[st.integers(1, 3)] * 2))
-    padding = tuple(draw(st.integers(0, d * (k - 1))) if blind or d == 1 else 0
+    padding = tuple(draw(st.integers(0, d * (k - 1)))
                     for k, d in zip(kernel, dilation, strict=True))  # fmt: skip
     stride, groups = draw(st.tuples(*[st.integers(1, 3)] * 2)), draw(st.sampled_from([1, 2, 4]))
     return nn.Conv2d(CHANNELS, CHANNELS, kernel, stride, padding, dilation, groups)
@@ -116,7 +115,8 @@ def others() -> st.SearchStrategy[nn.Module]:
         st.builds(SqueezeExcite), st.builds(Lines), st.builds(Shuffle), st.builds(Depthwise),
         st.builds(lambda: nn.GroupNorm(2, CHANNELS)),
         st.builds(lambda: nn.BatchNorm2d(CHANNELS)),
-        st.builds(lambda: nn.Upsample(scale_factor=2)),
+        st.builds(lambda m, s: nn.Upsample(scale_factor=s, mode=m),
+                  st.sampled_from(["nearest", "bilinear", "bicubic"]), st.sampled_from([2, 1.5])),
         st.builds(nn.AdaptiveAvgPool2d, st.tuples(st.integers(1, 6), st.integers(1, 6))),
         st.sampled_from([nn.ReLU(), nn.ReLU6(), nn.Hardswish(), nn.Sigmoid(), nn.Dropout(),
                          Call(lambda x: x.clone()[:, :, ::2])]),
@@ -133,24 +133,55 @@ def with_holes() -> st.SearchStrategy[nn.Module]:
     )  # fmt: skip
 
 
+def layers() -> st.SearchStrategy[nn.Module]:
+    return st.one_of(convolutions(), pools(), others(), with_holes())
+
+
 @st.composite
 def stacks(draw: st.DrawFn) -> nn.Module:
     """Up to four layers of every sort."""
-    layers = st.one_of(convolutions(blind=True), pools(), others(), with_holes())
-    body = draw(st.lists(layers, min_size=1, max_size=4))
-    return nn.Sequential(nn.Conv2d(3, CHANNELS, 1), *body, nn.Flatten(), nn.LazyLinear(2))
+    body = draw(st.lists(layers(), min_size=1, max_size=4))
+    return nn.Sequential(nn.Conv2d(3, CHANNELS, 1), *body)
 
 
 @st.composite
 def branched(draw: st.DrawFn) -> nn.Module:
-    """Layers around two branches.
-
-    Every output sees something. Where one branch sees nothing in some columns, its rows do not
-    count there, and a walk that follows rows and columns apart reports more than there is.
-    """
-    layers = st.one_of(convolutions(blind=False), pools(), others())
-    before, after = draw(st.lists(layers, max_size=2)), draw(layers)
-    parts = draw(st.lists(st.lists(layers, max_size=2), min_size=2, max_size=2))
+    """Layers around two branches."""
+    before, after = draw(st.lists(layers(), max_size=2)), draw(layers())
+    parts = draw(st.lists(st.lists(layers(), max_size=2), min_size=2, max_size=2))
     join = Branches(draw(st.sampled_from(["add", "cat"])), parts)
-    end = [after, nn.Flatten(), nn.LazyLinear(2)]
-    return nn.Sequential(nn.Conv2d(3, CHANNELS, 1), *before, join, *end)
+    return nn.Sequential(nn.Conv2d(3, CHANNELS, 1), *before, join, after)
+
+
+class Many(nn.Module):
+    """Networks side by side on one image: capturing one graph is quicker than many."""
+
+    def __init__(self, parts: list[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [part(x) for part in self.parts]
+
+
+def fitting(parts: list[nn.Module], size: tuple[int, int]) -> Many:
+    """Those for whose windows the image is large enough."""
+    image, kept = torch.zeros(1, 3, *size), []
+    for part in parts:
+        try:
+            part.eval()(image)
+        except (RuntimeError, ValueError):
+            continue
+        kept.append(part)
+    return Many(kept)
+
+
+def gated() -> st.SearchStrategy[nn.Module]:
+    return st.one_of(st.builds(SqueezeExcite), st.builds(Lines))
+
+
+class Constant(nn.Module):
+    """A gate with the network cut out of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.linspace(0.5, 1, CHANNELS)[:, None, None].to(x)

@@ -7,17 +7,31 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.detection.backbone_utils import mobilenet_backbone
 
 from rfsearch import field
-from rfsearch.analysis import windows
+from rfsearch.analysis import attention, windows
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.follow import trace
 from rfsearch.analysis.verify import disagreements
-from tests.analysis.networks import CHANNELS, Lines, SqueezeExcite, branched, stacks
+from tests.analysis.networks import (
+    CHANNELS,
+    Constant,
+    Lines,
+    SqueezeExcite,
+    branched,
+    convolutions,
+    fitting,
+    gated,
+    pools,
+    stacks,
+)
 
 PUBLISHED = {
     "mobilenet_v2 64×64": (lambda: models.mobilenet_v2(width_mult=0.25), (64, 64)),
@@ -26,13 +40,22 @@ PUBLISHED = {
     "resnet18 48×40": (models.resnet18, (48, 40)),
     "mobilenet_v3_small 37×33": (models.mobilenet_v3_small, (37, 33)),
     "shufflenet_v2 33×40": (models.shufflenet_v2_x0_5, (33, 40)),
-}
+    "densenet 32×36": (lambda: models.DenseNet(4, (2, 2, 2, 2), 8), (32, 36)),
+    "convnext 33×40": (lambda: models.ConvNeXt(
+        [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)]), (33, 40)),
+    "swin 36×40": (lambda: models.SwinTransformer([4, 4], 8, [2, 2], [2, 2], [4, 4]), (36, 40)),
+    "vit 32×32": (lambda: models.VisionTransformer(32, 8, 2, 2, 8, 16), (32, 32)),
+    "deeplabv3 33×40": (lambda: models.segmentation.deeplabv3_mobilenet_v3_large(
+        weights=None, weights_backbone=None), (33, 40)),
+    "pyramid of mobilenet 33×40": (lambda: mobilenet_backbone(
+        backbone_name="mobilenet_v3_small", weights=None, fpn=True), (33, 40)),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks(name):
     build, size = PUBLISHED[name]
-    assert disagreements(build(), size) == []
+    assert disagreements(build(), size, runs="every line") == []
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -40,24 +63,19 @@ def test_pools_in_every_block_of_mobilenet(kernel):
     net = models.mobilenet_v2(width_mult=0.25)
     for i in range(2, 18):
         net.features[i].conv[1].append(nn.MaxPool2d(kernel, 1, kernel // 2))
-    assert disagreements(net.features, (40, 33)) == []
+    assert disagreements(net.features, (40, 33), runs="half-planes") == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.one_of(stacks(), branched()), st.tuples(st.integers(5, 14), st.integers(5, 14)))
-def test_random_networks(net, size):
-    try:
-        net.eval()(torch.zeros(1, 3, *size))
-    except RuntimeError:  # drawn too small for its windows
-        assume(False)
-    assert disagreements(net, size) == []
+PARTS = 16  # networks in one example, of which there are 135
 
 
-class Constant(nn.Module):
-    """A gate with the network cut out of it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.linspace(0.5, 1, CHANNELS)[:, None, None]
+@settings(max_examples=135, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(stacks(), branched()), min_size=PARTS, max_size=PARTS),
+       st.tuples(st.integers(5, 12), st.integers(5, 12)))  # fmt: skip
+def test_random_networks(parts, size):
+    net = fitting(parts, size)
+    assume(len(net.parts))
+    assert disagreements(net, size, runs="every line") == []
 
 
 def ends(net: nn.Module, kind: str) -> list[tuple[list[int], list[int]]]:
@@ -82,6 +100,21 @@ def test_without_gates_equals_gates_replaced_by_constants(gate):
     assert ends(gated, "seen") == [([0] * 8, [15] * 8)] * 2
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.one_of(convolutions(), pools()), gated()), min_size=1, max_size=3))
+def test_in_random_networks_gates_count_as_constants(parts):
+    first = nn.Conv2d(3, CHANNELS, 1)
+    layers = [layer for layer, _ in parts]
+    gates = nn.Sequential(first, *(x for layer, gate in parts for x in (layer, gate)))
+    cut_out = nn.Sequential(first, *(x for layer in layers for x in (layer, Constant())))
+    try:
+        cut_out(torch.zeros(1, 3, 16, 16))
+    except RuntimeError:  # drawn too small for its windows
+        assume(False)
+    assert ends(gates, "seen_no_gates") == ends(cut_out, "seen")
+    assert ends(gates, "no_gates") == ends(cut_out, "largest")
+
+
 def without(**forgotten: int) -> Callable[..., field.Taps]:
     """A rule that takes some settings of a window for granted."""
     names = ("n", "m", "kernel", "stride", "padding", "dilation")
@@ -103,7 +136,8 @@ def test_a_broken_rule_is_found(rule, monkeypatch):
     broken, layer = BREAKS[rule]
     assert disagreements(layer, (9, 9)) == []
     monkeypatch.setattr(field, "window_taps", broken)
-    assert disagreements(layer, (9, 9)) != []
+    assert disagreements(layer, (9, 9), runs="every line") != []
+    assert disagreements(layer, (9, 9), runs="half-planes") != []
 
 
 def test_groups_left_out_of_a_join_are_found(monkeypatch):
@@ -119,3 +153,22 @@ def test_groups_left_out_of_a_join_are_found(monkeypatch):
     assert disagreements(Split(), (5, 6)) == []
     monkeypatch.setattr(windows, "mix_groups", lambda v, dim, groups, n: v.mix(dim, n))  # noqa: ARG005
     assert disagreements(Split(), (5, 6)) != []
+
+
+def test_holes_left_out_are_found(monkeypatch):
+    """A column that sees nothing has no rows either."""
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ConvTranspose2d(3, 3, (1, 2), (1, 3)))
+    assert disagreements(net, (5, 6)) == []
+    monkeypatch.setattr(field.Taps, "is_blind", False)
+    assert disagreements(net, (5, 6)) != []
+
+
+def test_a_mask_left_out_is_found(monkeypatch):
+    class Causal(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            t = x.flatten(2).mT
+            return F.scaled_dot_product_attention(t, t, t, is_causal=True)
+
+    assert disagreements(Causal(), (3, 4)) == []
+    monkeypatch.setattr(attention, "_closed", lambda call, mask: None)  # noqa: ARG005
+    assert disagreements(Causal(), (3, 4)) != []

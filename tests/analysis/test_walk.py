@@ -227,3 +227,97 @@ def test_constants_need_no_rule():
     found = walk(nn.Sequential(nn.Conv2d(3, 3, 3), Positions()), (8, 8))
     assert [row.name for row in found.layers] == ["0"]
     assert np.sum([row.params for row in found.layers]) == 84
+
+
+class Behind(nn.Module):
+    """Layers before and behind an operator without a rule, and a branch without it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Conv2d(3, 3, 3, padding=1)
+        self.behind = nn.Conv2d(3, 3, 3, padding=1)
+        self.beside = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        return self.beside(x) + self.behind(torch.linalg.inv(x))
+
+
+def test_unknown_operators_can_be_ignored():
+    found = walk(Behind(), (8, 8), ignore_unknown=True)
+    marked = {(row.name, row.kind): row.at_least for row in found.layers}
+    assert marked == {("before", "conv"): False, ("beside", "conv"): False, ("", "other"): True,
+                      ("behind", "conv"): True, ("", "join"): True}  # fmt: skip
+    assert found.of("behind").field_h == 5
+    assert "at_least" not in found.rows()[0]
+
+
+def test_an_ignored_operator_of_another_shape_is_one_element():
+    class Singular(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.linalg.svdvals(x)
+
+    net = nn.Sequential(nn.Conv2d(3, 3, 3), Singular(), nn.Linear(6, 2))
+    row = walk(net, (8, 8), ignore_unknown=True).of("2")
+    assert (row.field_h, row.field_w, row.at_least) == (3, 3, True)
+
+
+def test_fields_that_the_image_chooses_are_marked():
+    class Sampled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.grid_sample(x, x[:, :2].permute(0, 2, 3, 1), align_corners=False)
+
+    found = walk(nn.Sequential(nn.Conv2d(3, 3, 3), Sampled(), nn.ReLU()), (8, 9))
+    assert [row.at_most for row in found.layers] == [False, True, True]
+    assert (found.layers[-1].field_clipped_h, found.layers[-1].field_clipped_w) == (8, 9)
+
+
+class Pyramid(nn.Module):
+    """Pools of several sizes, enlarged and concatenated; and a sum with an even kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 3, 3, 2, 1)
+        self.even = nn.Conv2d(3, 3, 2, 2)
+        self.same = nn.Conv2d(3, 3, 5, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x) + self.same(x)
+        y = y + self.even(x)
+        large = nn.functional.interpolate(nn.functional.adaptive_avg_pool2d(y, 2), y.shape[2:])
+        return torch.cat([y, large], 1) * y.mean((1, 2, 3), keepdim=True)
+
+
+def test_joins_that_do_not_align_are_told():
+    found = walk(Pyramid(), (16, 24))
+    told = [(join.name, join.call, join.axis) for join in found.joins]
+    assert told == [("", 1, "h"), ("", 1, "w"), ("", 4, "h"), ("", 4, "w")]
+    even, pyramid = found.joins[0], found.joins[3]
+    assert even.jumps == (2, 2)
+    assert even.offsets == ((0, 0), (0.5, 0.5))
+    low, high = pyramid.offsets[1]
+    assert low < 0 < high
+    assert pyramid.source.startswith("test_walk.py:")
+
+
+def test_aligned_networks_have_no_such_joins():
+    assert walk(on_paper(models.resnet50), (64, 64)).joins == ()
+    assert walk(on_paper(models.densenet121), (64, 64)).joins == ()
+
+
+def test_maps_with_channels_last_have_height_and_width():
+    with torch.device("meta"):
+        net = models.SwinTransformer([4, 4], 8, [2, 2], [2, 2], [4, 4])
+    row = walk(net, (32, 64)).of("features.1.0.norm1")
+    assert (row.height, row.width, row.out_channels) == (8, 16, 8)
+
+
+def test_what_is_written_into_views_is_seen():
+    class Written(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.clone()
+            y[:, :, 1:] = x[:, :, :-1] + y[:, :, 1:]
+            return y
+
+    row = walk(nn.Sequential(Written(), nn.Conv2d(3, 3, 1)), (8, 8)).of("1")
+    assert (row.field_clipped_h, row.field_clipped_w) == (2, 1)
