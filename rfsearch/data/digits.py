@@ -2,8 +2,9 @@
 
 scikit-learn's 1,797 handwritten digits (8×8 pixels; Alpaydin and Kaynak, 1998) are scaled to a
 random size at a random place on a canvas, among fragments cut from other scaled digits: the
-cluttered-MNIST protocol (Mnih et al., "Recurrent Models of Visual Attention", 2014). A digit, or
-a fragment of it, appears in one of the four splits only.
+cluttered-MNIST protocol (Mnih et al., "Recurrent Models of Visual Attention", 2014). How many
+fragments varies from image to image (ours), so that no network waits for its first easy images.
+A digit, or a fragment of it, appears in one of the four splits only.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Layout:
     """What stands where on N images of P patches each: patch 0 is the digit, the rest fragments.
 
     All int64: ``source`` (N, P), which digit; ``size`` (N, P), the side it is scaled to;
-    ``extent`` (N, P), the side of the part shown; ``cut`` and ``place`` (N, P, 2), where that
-    part begins in the scaled digit and on the canvas, (row, column).
+    ``extent`` (N, P), the side of the part shown, 0 where there is none; ``cut`` and ``place``
+    (N, P, 2), where that part begins in the scaled digit and on the canvas, (row, column).
     """
 
     source: Indices
@@ -66,10 +67,18 @@ def arrange(
     source = pool[np.where(is_digit, position, other) % len(pool)]
     spread = settings.max_size - settings.min_size + 1
     size = settings.min_size + _integers(uniform[..., 1], spread)
-    extent = np.where(is_digit, size, settings.fragment_size)
+    most = np.arange(settings.fragments) < _count(uniform[:, 0, 0], settings)[:, None]
+    extent = np.where(is_digit, size, 0)
+    extent[:, 1:] = most * settings.fragment_size
     start = _integers(uniform[..., 2:4], (size - extent + 1)[..., None])
     place = _integers(uniform[..., 4:6], np.array(image_size) - extent[..., None] + 1)
     return Layout(source, size, extent, start, place)
+
+
+def _count(uniform: npt.NDArray[np.float64], settings: DigitsSettings) -> Indices:
+    """Fragments on each image (N,), from one number each."""
+    fewest = settings.min_fragments
+    return fewest + _integers(uniform, settings.fragments - fewest + 1)
 
 
 def _integers(uniform: npt.NDArray[np.float64], below: int | Indices) -> Indices:
@@ -78,6 +87,7 @@ def _integers(uniform: npt.NDArray[np.float64], below: int | Indices) -> Indices
 
 def paint(layout: Layout, digits: npt.NDArray[np.float32], image_size: tuple[int, int]) -> Tensor:
     """The images of a layout, uint8 (N, 1, H, W); overlapping patches keep the larger value.
+    Every image shows at least one patch.
 
     ``digits`` (sources, 8, 8) holds 0..16. Scaling, cutting and placing are separable, so each
     patch is one product: row weights (H, 8) · digit (8, 8) · column weights (8, W).
@@ -86,13 +96,18 @@ def paint(layout: Layout, digits: npt.NDArray[np.float32], image_size: tuple[int
     images = np.empty((num_images, 1, *image_size), np.uint8)
     for start in range(0, num_images, CHUNK):
         part = slice(start, start + CHUNK)
-        size, extent = layout.size[part], layout.extent[part]
+        shown = layout.extent[part] > 0
+        size, extent, cut_at, place, source = (
+            values[part][shown]
+            for values in (layout.size, layout.extent, layout.cut, layout.place, layout.source)
+        )
         rows, columns = (
-            _taps(length, size, extent, layout.cut[part, :, axis], layout.place[part, :, axis])
+            _taps(length, size, extent, cut_at[:, axis], place[:, axis])
             for axis, length in enumerate(image_size)
         )
-        patches = rows @ digits[layout.source[part]] @ columns.swapaxes(-1, -2)
-        brightest = patches.max(axis=1)
+        patches = rows @ digits[source] @ columns.swapaxes(-1, -2)
+        first = np.cumsum(shown.sum(axis=1)) - shown.sum(axis=1)
+        brightest = np.maximum.reduceat(patches, first)
         images[part, 0] = np.rint(brightest * np.float32(255 / (LEVELS * STEPS * STEPS)))
     return torch.from_numpy(images)
 
@@ -100,7 +115,7 @@ def paint(layout: Layout, digits: npt.NDArray[np.float32], image_size: tuple[int
 def _taps(
     length: int, size: Indices, extent: Indices, start: Indices, place: Indices
 ) -> npt.NDArray[np.float32]:
-    """Bilinear weights (N, P, length, 8) from source pixels to canvas pixels along one axis, in
+    """Bilinear weights (M, length, 8) from source pixels to canvas pixels along one axis, in
     units of 1/``STEPS``; zero outside the patch. Half-pixel centres, edges held."""
     offset = np.arange(length) - place[..., None]
     centre = (offset + start[..., None] + 0.5) * SIDE / size[..., None] - 0.5

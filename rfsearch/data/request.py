@@ -21,9 +21,10 @@ class DigitsSettings:
     test_images: int = field(default=10000, metadata={"help": "most test images"})
     min_size: int = field(default=24, metadata={"help": "smallest side of a digit, in pixels"})
     max_size: int = field(default=36, metadata={"help": "largest side of a digit, in pixels"})
-    fragments: int = field(
-        default=12, metadata={"help": "fragments of other digits put on each image as clutter"}
+    min_fragments: int = field(
+        default=0, metadata={"help": "fewest fragments of other digits on an image, as clutter"}
     )
+    fragments: int = field(default=20, metadata={"help": "most fragments on an image"})
     fragment_size: int = field(default=8, metadata={"help": "side of a fragment, in pixels"})
     canvas: int = field(
         default=64, metadata={"help": "side of the image, in pixels, where none is asked for"}
@@ -35,8 +36,13 @@ class DigitsSettings:
                 "digits: sizes must be 1 <= fragment_size <= min_size <= max_size <= canvas, not "
                 f"{self.fragment_size}, {self.min_size}, {self.max_size}, {self.canvas}"
             )
-        if min(self.counts) < 1 or self.fragments < 0:
-            raise UserError("digits: every split needs at least one image, and fragments >= 0")
+        if min(self.counts) < 1:
+            raise UserError("digits: every split needs at least one image")
+        if not 0 <= self.min_fragments <= self.fragments:
+            raise UserError(
+                "digits: fragments must be 0 <= min_fragments <= fragments, not "
+                f"{self.min_fragments}, {self.fragments}"
+            )
 
     @property
     def counts(self) -> tuple[int, int, int, int]:

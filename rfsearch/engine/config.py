@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rfsearch import backbones, spaces, strategies
 from rfsearch.engine import settings as settings_table
-from rfsearch.engine.plan import IMAGE_SIZES, Plan, named_plan
+from rfsearch.engine.plan import Plan, named_plan
 from rfsearch.engine.settings import Group, Scalar, SlotSettings
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
@@ -20,7 +20,7 @@ from rfsearch.training.processes import DEVICES
 from rfsearch.trials.run_folder import read_json
 
 FORMAT = 1
-SMALL_STEM_UP_TO = 48
+SMALL_STEM_UP_TO = 40
 """Pixels; below, a stem of stride 2 would leave too little to see."""
 
 
@@ -62,7 +62,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides a run's outcome on a given machine."""
+    """Everything that decides a run's outcome on a given machine.
+
+    ``changed`` repeats what of the plan and the settings is not as the budget has it, for the
+    reader of a report: a changed budget has no null curve and no published result.
+    """
 
     backbone: str
     strategy: str
@@ -75,6 +79,7 @@ class Config:
     operators: tuple[str, ...]
     plan: Plan
     settings: Mapping[str, Scalar]
+    changed: tuple[str, ...]
 
     def group(self, owner: type[Group]) -> Group:
         """The settings of one group as their dataclass."""
@@ -87,6 +92,7 @@ class Config:
             **asdict(self),
             "image_size": list(self.image_size),
             "operators": list(self.operators),
+            "changed": list(self.changed),
             "settings": dict(self.settings),
         }
         text = json.dumps(record, sort_keys=True)
@@ -99,7 +105,7 @@ class Config:
         if wrong := sorted(set(record) ^ known):
             raise UserError(f"{where} misses or adds {', '.join(wrong)}")
         fields = {name: record[name] for name in cls.__dataclass_fields__}
-        for name in ("image_size", "operators"):
+        for name in ("image_size", "operators", "changed"):
             if not isinstance(record[name], list):
                 raise UserError(f"{where}: {name} must be a list, not {record[name]!r}")
             fields[name] = tuple(record[name])
@@ -147,6 +153,7 @@ def settle(request: Request) -> Config:
         operators=operators,
         plan=plan,
         settings=values,
+        changed=_changed(_named(request, budget), plan, values),
     )
     for owner in settings_table.GROUPS.values():
         config.group(owner)
@@ -162,15 +169,26 @@ def _planned(request: Request) -> tuple[str, Plan, dict[str, Scalar]]:
         stored = Config.from_json(read_json(request.plan), str(request.plan))
         budget, plan, values = stored.budget, stored.plan, stored.settings
     else:
-        budget, plan = request.budget, named_plan(request.backbone, request.budget)
-        name = request.data.partition(":")[0]
-        plan = replace(plan, image_size=IMAGE_SIZES.get(name, plan.image_size))
+        budget, plan = request.budget, _named(request, request.budget)
         values = settings_table.defaults()
     if request.image_size is not None:
         overrides["image_size"] = request.image_size
     plan = Plan.from_json({**plan.to_json(), **overrides}, "--set")
     rest = {key: value for key, value in given.items() if not key.startswith("plan.")}
     return budget, plan, {**values, **rest}
+
+
+def _named(request: Request, budget: str) -> Plan:
+    """The plan of the table for this backbone and this data."""
+    return named_plan(request.backbone, budget, request.data.partition(":")[0])
+
+
+def _changed(named: Plan, plan: Plan, values: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """What is not as the budget's table and the defaults have it, as KEY=VALUE."""
+    usual = {f"plan.{key}": value for key, value in named.to_json().items()}
+    usual |= settings_table.defaults()
+    taken = {f"plan.{key}": value for key, value in plan.to_json().items()} | dict(values)
+    return tuple(f"{key}={taken[key]}" for key in taken if taken[key] != usual[key])
 
 
 def _check_backbone(config: Config) -> None:
@@ -200,7 +218,7 @@ def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
     old, new = _flat(stored), _flat(config.to_json())
     return [
         f"{key} {old.get(key)!r} → {new.get(key)!r}"
-        for key in sorted({*old, *new} - {"hash", "format"})
+        for key in sorted({*old, *new} - {"hash", "format", "changed"})
         if old.get(key) != new.get(key)
     ]
 

@@ -133,8 +133,8 @@ PLANS: dict[tuple[str, str], Plan] = {
 }
 """(backbone, budget) → plan. 0 stands for all ``images``, ``test_images`` and ``threads``."""
 
-IMAGE_SIZES = {"digits": 64, "fashionmnist": 28, "cifar10": 32}
-"""Data sets that have a size of their own; others take the plan's."""
+IMAGE_SIZES = {"digits": (48, 64, 64), "fashionmnist": (28, 28, 28), "cifar10": (32, 32, 32)}
+"""Pixels of data sets that have a size of their own, by budget; others take the plan's."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
@@ -150,15 +150,18 @@ def duration(budget: str) -> float | None:
     return float(match[1]) * _SECONDS[match[2]] if match else None
 
 
-def named_plan(backbone: str, budget: str) -> Plan:
-    """The plan of the table; a duration begins as the standard one."""
+def named_plan(backbone: str, budget: str, data: str = "") -> Plan:
+    """The plan of the table for this data; a duration begins as the standard one."""
     if duration(budget) is not None:
         budget = "standard"
     if budget not in BUDGETS:
         raise UserError(
             f"unknown budget {budget!r}. Known: {', '.join(BUDGETS)}, or a duration such as 4h"
         )
-    return PLANS[backbone, budget]
+    plan = PLANS[backbone, budget]
+    if data not in IMAGE_SIZES:
+        return plan
+    return replace(plan, image_size=IMAGE_SIZES[data][BUDGETS.index(budget)])
 
 
 def stretch(plan: Plan, factor: float) -> Plan:

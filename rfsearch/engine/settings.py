@@ -46,7 +46,7 @@ class SlotSettings:
 class BackboneSettings:
     """How the backbone is built; the plan has its width."""
 
-    stem: str = setting("auto", "auto (small up to 48 pixels), published or small")
+    stem: str = setting("auto", "auto (small up to 40 pixels), published or small")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,9 +130,10 @@ def null_note(records: Records, null: nulls.Band | None) -> str:
     """What the grey band is, or that there is none."""
     budget, backbone, space = (str(part) for part in benchmark(records))
     if null is None:
+        changed = " with changes" if records.config["changed"] else ""
         return (
-            f"No null curve is known for budget {budget}, backbone {backbone} and space {space}, "
-            "so nothing here shows which leads chance alone would reach."
+            f"No null curve is known for budget {budget}{changed}, backbone {backbone} "
+            f"and space {space}, so nothing here shows which leads chance alone would reach."
         )
     return (
         "The band is the null control of this budget: the same search with every slot's alpha "

@@ -58,7 +58,8 @@ def render(records: Records, curves: Path = nulls.CURVES) -> str:
 
 
 def _content(records: Records, curves: Path) -> dict[str, Any]:
-    null = nulls.band(*charts.benchmark(records), curves=curves)
+    known = not records.config["changed"]
+    null = nulls.band(*charts.benchmark(records), curves=curves) if known else None
     return {
         "name": records.folder.resolve().name,
         "records": records,
@@ -102,7 +103,9 @@ def _dials(records: Records) -> list[tuple[str, str]]:
     """The dials of the command line that made the run, with their values."""
     keys = ("backbone", "strategy", "space", "data", "budget", "seed")
     dials = [(key, tables.plain_text(records.config[key])) for key in keys]
-    return [*dials, ("image size", f"{quantities.size(*records.image_size)} px")]
+    changed = ", ".join(records.config["changed"])
+    size = ("image size", f"{quantities.size(*records.image_size)} px")
+    return [*dials, size, *([("changed", changed)] if changed else [])]
 
 
 def _legend(records: Records) -> list[candidates.Candidate]:

@@ -17,7 +17,16 @@ from rfsearch.errors import UserError
 from rfsearch.trials import History, RunFolder, read_json
 
 NEEDED: dict[str, tuple[str, ...]] = {
-    "config.json": ("backbone", "space", "strategy", "data", "image_size", "budget", "seed"),
+    "config.json": (
+        "backbone",
+        "space",
+        "strategy",
+        "data",
+        "image_size",
+        "budget",
+        "seed",
+        "changed",
+    ),
     "environment.json": ("versions", "splits"),
     "architecture.json": ("backbone", "choices", "input", "classes"),
     "metrics.json": ("networks", "difference", "phases", "test", "retrain_seeds"),

@@ -14,7 +14,7 @@ from torch import nn
 
 from rfsearch import spaces
 from rfsearch.errors import UserError
-from rfsearch.operators import OPERATORS, build_operator
+from rfsearch.operators import OPERATORS, build_operator, forms
 from rfsearch.operators.pooling import max_pyramid
 
 CHANNELS = 6
@@ -208,3 +208,7 @@ def test_identity_is_the_layer_itself():
     x = noise(1, CHANNELS, 4, 4)
     assert isinstance(operator, nn.Identity)
     assert operator(x) is x
+
+
+def test_the_forms_a_space_may_name_are_those_that_are_built():
+    assert set(spaces.FORMS) == set(forms.FORMS)

@@ -125,29 +125,31 @@ def test_a_plan_that_misses_something_is_told():
 def test_defaults_are_filled_in():
     config = settle(request())
     assert (config.space, config.data, config.strategy) == ("pooling", "digits", "pmpl")
-    assert (config.budget, config.seed, config.image_size) == ("quick", 0, (64, 64))
+    assert (config.budget, config.seed, config.image_size) == ("quick", 0, (48, 48))
     assert config.operators == spaces.load_space("pooling").labels
     assert config.settings["pmpl.threshold"] == 0.2
 
 
 def test_assignments_reach_their_place():
     config = settle(request(assignments=assigned(plan__width=0.25, pmpl__patience=7)))
-    assert config.plan == replace(PLAN, width=0.25, image_size=64)
+    assert config.plan == replace(PLAN, width=0.25, image_size=48)
     assert config.settings["pmpl.patience"] == 7
     assert not any(key.startswith("plan.") for key in config.settings)
 
 
 @pytest.mark.parametrize("name", list(IMAGE_SIZES))
 def test_image_sizes_are_the_data_sets_own(name):
-    config = settle(request(data=f"{name}:some/where"))
-    assert config.image_size == (IMAGE_SIZES[name],) * 2
+    for budget, size in zip(BUDGETS, IMAGE_SIZES[name], strict=True):
+        config = settle(request(data=f"{name}:some/where", budget=budget))
+        assert config.image_size == (size, size)
+        assert config.changed == ()
     assert settle(request(data=name, image_size=96)).image_size == (96, 96)
     assert settle(request(data="imagefolder:here")).image_size == (PLAN.image_size,) * 2
 
 
 def test_the_stem_follows_the_image_size():
-    stems = {size: settle(request(image_size=size)).stem for size in (32, 48, 49, 64)}
-    assert stems == {32: "small", 48: "small", 49: "published", 64: "published"}
+    stems = {size: settle(request(image_size=size)).stem for size in (32, 40, 41, 64)}
+    assert stems == {32: "small", 40: "small", 41: "published", 64: "published"}
     set_by_hand = settle(request(image_size=32, assignments=["backbone.stem=published"]))
     assert set_by_hand.stem == "published"
 
@@ -251,12 +253,27 @@ def test_the_hash_covers_everything():
         "operators": (*base.operators, "more"),
         "plan": replace(base.plan, threads=base.plan.threads + 1),
         "settings": {**base.settings, "recipe.lr": 0.31},
+        "changed": (),
     }
     assert set(changes) == set(Config.__dataclass_fields__)
     for name, value in changes.items():
         seen.add(replace(base, **{name: value}).to_json()["hash"])
     assert len(seen) == 1 + len(changes)
     assert rich().to_json()["hash"] in seen
+
+
+def test_what_is_not_as_the_budget_has_it_is_recorded():
+    assert settle(request()).changed == ()
+    assert settle(request(data="cifar10")).changed == ()
+    changed = settle(request(image_size=80, assignments=assigned(recipe__lr=0.3))).changed
+    assert changed == ("plan.image_size=80", "recipe.lr=0.3")
+
+
+def test_a_repeated_plan_is_no_change_unless_it_was_changed(tmp_path):
+    path = tmp_path / "config.json"
+    for assignments in ((), ("plan.images=300",)):
+        write_json(path, settle(request(assignments=assignments)).to_json())
+        assert settle(request(plan=path)).changed == assignments
 
 
 def test_the_hash_is_the_same_whatever_the_order():

@@ -207,6 +207,7 @@ def write_run(
     write_json(folder / "config.json", {
         "format": 1, "backbone": "mobilenetv2", "space": "pooling", "operators": OPERATORS,
         "strategy": "pmpl", "data": "digits", "image_size": [64, 64], "budget": "quick",
+        "changed": [],
         "seed": 0, "device": "cpu", "hash": "5d41402abc4b2a76b9719d911017c592",
         "plan": {"search_epochs": 12, "warmup_epochs": 2, "adapt_epochs": 3, "images": 4000,
                  "retrain_epochs": 12, "batch": 64, "threads": 2, "layout": "channels_last"},

@@ -164,6 +164,12 @@ def test_null_curve_or_its_absence_is_said(make_run, make_null):
     assert "No null curve" not in known
 
 
+def test_a_changed_budget_is_said_and_has_no_null_curve(make_run, make_null):
+    changed = parsed(make_run(changed=["plan.images=300"]), make_null()).text
+    assert "plan.images=300" in changed
+    assert "No null curve is known for budget quick with changes" in changed
+
+
 def test_a_run_without_alpha_says_so(make_run):
     folder = make_run(strategy="random")
     lines = (folder / "history.jsonl").read_text().splitlines(keepends=True)
