@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import fields, replace
 
 import numpy as np
@@ -162,10 +161,3 @@ def test_bad_settings_are_errors():
 
 def test_every_setting_has_help():
     assert all(f.metadata["help"] for f in DigitsSettings.__dataclass_fields__.values())
-
-
-def test_the_default_is_made_quickly():
-    source_digits()  # its import is not what is measured
-    start = time.process_time()
-    digits.load(Request())
-    assert time.process_time() - start < 12  # about 2 s on one idle core
