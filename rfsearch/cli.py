@@ -296,7 +296,7 @@ def analyze(
             ignore_unknown=ignore_unknown,
             assignments=tuple(assignments or ()),
         )
-        text, agree = analyze_and_tell(models, options, form, out, _columns())
+        text, agree = analyze_and_tell(models, options, form, out, _columns(), _say)
         typer.echo(text)
     if not agree:
         raise typer.Exit(1)

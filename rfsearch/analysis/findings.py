@@ -118,10 +118,9 @@ def _range(analysis: Analysis, smallest: tuple[Smallest, Smallest] | None) -> It
     maps = trunk(analysis.layers)
     if smallest is None or not any(map(is_spatial, maps)):
         return
-    everything = any(
-        row.kind == "attention" and _spans(row, "field_no_gates", analysis.image_size)
-        for row in analysis.layers
-    )
+    everything = any(_global(row, analysis.image_size) for row in analysis.layers)
+    if everything and not (smallest[0].exact and smallest[1].exact):
+        return  # a network of tokens for one size: there is no range to tell
     largest = [None if everything else max(_field(row, axis) for row in maps) for axis in AXES]
     if len(set(smallest)) == 1 and len(set(largest)) == 1:
         yield Finding("range", _range_sentence("images", "a side", smallest[0], largest[0]))
@@ -135,7 +134,7 @@ def _range_sentence(what: str, side: str, smallest: Smallest, largest: int | Non
     side = f" {side}" if side else ""
     if largest is None:
         least = f"{'' if smallest.exact else 'at least '}{smallest.pixels}"
-        return f"Feasible {what}: from {least} pixels{side}; attention sees images of any size."
+        return f"Feasible {what}: from {least} pixels{side}; its units see the whole of any."
     if smallest.pixels is None:
         return (
             f"Feasible {what}: none, for at every size some layer is unproductive; the largest "
@@ -150,6 +149,16 @@ def _range_sentence(what: str, side: str, smallest: Smallest, largest: int | Non
     return (
         f"Feasible {what}: from {least} to {largest} pixels{side}. Below, some layer is "
         "unproductive; above, no unit of a map sees the whole image."
+    )
+
+
+def _global(row: Layer, image_size: tuple[int, int]) -> bool:
+    """Whether a layer sees the whole image at every place, as attention and mixing of tokens do;
+    a vector at the end of a network is no place."""
+    vector = row.height == row.width == 1
+    known = row.field_no_gates_h is not None and row.field_no_gates_w is not None
+    return (
+        known and not vector and row.jump_h is None and _spans(row, "field_no_gates", image_size)
     )
 
 
@@ -169,7 +178,7 @@ def _cover(analysis: Analysis, what: str, column: str) -> Iterator[Finding]:
         return
     parts, named = [], []
     for share in COVERS:
-        words = "the whole image" if share == 1 else f"{share:.0%} of the image"
+        words = "the whole image" if share == 1 else f"{_percent(share)} of the image"
         least = [share * side for side in analysis.image_size]
         first = next((row for row in rows if _spans(row, column, least)), None)
         if first is None:
@@ -177,11 +186,15 @@ def _cover(analysis: Analysis, what: str, column: str) -> Iterator[Finding]:
             largest = _pixels(_both(best, column))
             parts.append(f"none reaches {words} (largest: {largest} pixels, {_name(best)})")
             break
-        parts.append(f"{_name(first)} is the first to reach {words}")
+        again = named[-1:] == [_name(first)]
+        parts.append(f"{'and' if again else f'{_name(first)} is the first to reach'} {words}")
         named.append(_name(first))
-    begin = f"Of the {what}, in height and width: "
-    yield Finding(f"{column.replace('_', '-')}-covers", f"{begin}{'; '.join(parts)}.",
-                  tuple(named))  # fmt: skip
+    told = "; ".join(parts).replace("; and ", " and ")
+    yield Finding(
+        f"{column.replace('_', '-')}-covers",
+        f"Of the {what}, in height and width: {told}.",
+        tuple(named),
+    )
 
 
 def _both(row: Layer, column: str) -> tuple[int, int]:
@@ -281,8 +294,8 @@ def _padded(analysis: Analysis) -> Iterator[Finding]:
         names = tuple(map(_name, rows))
         yield Finding(
             "padding",
-            f"{len(rows)} layers have at least {PADDED:.0%} of their kernel's positions on "
-            f"padding, most of all {_name(most)} ({most.padding_share:.0%}).",
+            f"{len(rows)} layers have at least {_percent(PADDED)} of their kernel's positions on "
+            f"padding, most of all {_name(most)} ({_percent(most.padding_share or 0)}).",
             names,
         )
 
@@ -336,6 +349,10 @@ def _name(row: Layer) -> str:
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - NAMES_AT_MOST
     return ", ".join(names[:NAMES_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _pixels(size: tuple[float, float]) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rfsearch import backbones, data
 from rfsearch.analysis.layers import COLUMNS
-from rfsearch.analysis.reading import Reading, read, with_effective
+from rfsearch.analysis.reading import SEES, Reading, read, with_effective
 from rfsearch.analysis.verify import disagreements
 from rfsearch.backbones.models import ALIASES, SOURCES, Model, resolve
 from rfsearch.data.photographs import NAMES as PHOTOGRAPHS
@@ -122,15 +122,19 @@ def analyze_and_tell(
     form: str | None = None,
     out: Path | None = None,
     width: int = 100,
+    note: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, bool]:
-    """The command: text for the terminal, and whether walk and probe agree where compared."""
+    """The command: text for the terminal, and whether walk and probe agree where compared.
+
+    ``note`` is told, in a sentence, of what takes time.
+    """
     form = _checked_format(form, out)
     if len(models) > 2:
         raise UserError(f"analyze takes one model, or two to compare, not {len(models)}")
     subjects = [_subject(model, options) for model in models]
     if form == "html" and len(models) == 1 and _is_run(models[0]):
         subjects.append(_plain(RunFolder.existing(models[0]), subjects[0]))
-    readings = [_read(subject, options) for subject in subjects]
+    readings = [_read(subject, options, note) for subject in subjects]
     agree = not any(reading.disagreements for reading in readings)
     if form == "html":
         path = out or Path(f"fields-{'-'.join(_file_name(model) for model in models)}.html")
@@ -260,7 +264,9 @@ def channels_of(module: nn.Module) -> int:
     return 3 if first is None else first.in_channels
 
 
-def _read(subject: Subject, options: Options) -> Reading:
+def _read(
+    subject: Subject, options: Options, note: Callable[[str], None] = lambda _: None
+) -> Reading:
     size, channels = subject.image_size, subject.channels
     reading, program = read(
         subject.module, size, channels, subject.name, subject.weights, options.ignore_unknown
@@ -269,8 +275,11 @@ def _read(subject: Subject, options: Options) -> Reading:
         raise UserError(f"{subject.name} does nothing with its image: no operator depends on it")
     if options.effective:
         images, source = _images(subject, options)
+        layers = sum(row.kind in SEES for row in reading.layers)
+        note(f"{subject.name}: effective fields of {layers} layers on {len(images)} images")
         reading = with_effective(reading, program, images, source)
     if options.verify:
+        note(f"{subject.name}: comparing with the probe")
         reading = replace(
             reading, disagreements=tuple(disagreements(subject.module, size, channels))
         )

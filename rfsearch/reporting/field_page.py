@@ -32,8 +32,10 @@ from rfsearch.reporting.template import asset, inline_json, template
 from rfsearch.trials import replacing
 
 COLOURS = ("found", "plain")
-MASS_BYTES = 500_000
-"""Characters that pictures of gradients may take on one page."""
+PAGE_BYTES = 5_900_000
+"""Characters that a page may have; pictures of gradients are made to fit."""
+MASS_BYTES = 600_000
+"""Characters that they have at most."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,20 @@ def write_page(readings: Sequence[Reading], images: Sequence[Picture], path: Pat
 
 def render(readings: Sequence[Reading], images: Sequence[Picture]) -> str:
     """The page as text."""
+    bare = _rendered(readings, images, 0)
+    room = min(MASS_BYTES, PAGE_BYTES - len(bare.encode()))
+    if room <= 0 or not any(reading.effective for reading in readings):
+        return bare
+    return _rendered(readings, images, room)
+
+
+def _rendered(readings: Sequence[Reading], images: Sequence[Picture], mass_bytes: int) -> str:
     names = " and ".join(reading.model for reading in readings)
     return template("field_page.html").render(
         title=names,
         headline=_headline(readings),
         totals=_totals(readings),
-        **parts(readings, images),
+        **parts(readings, images, mass_bytes),
         style=Markup(colours.style_sheet() + asset("page.css") + asset("fields.css")),
         script=Markup(asset("page.js") + asset("fields.js")),
         plotly=Markup(figures.script()),
@@ -72,10 +82,12 @@ def render(readings: Sequence[Reading], images: Sequence[Picture]) -> str:
     )
 
 
-def parts(readings: Sequence[Reading], images: Sequence[Picture]) -> dict[str, Any]:
-    """What the template ``fields.html`` is given."""
+def parts(
+    readings: Sequence[Reading], images: Sequence[Picture], mass_bytes: int = 0
+) -> dict[str, Any]:
+    """What the template ``fields.html`` is given; pictures of gradients in so many characters."""
     views = field_view.views(readings)
-    share = MASS_BYTES // max(1, len(readings))
+    share = mass_bytes // max(1, len(readings))
     exchange = {
         "pictures": [{"name": one.name, "url": pictures.photograph(one.pixels)} for one in images],
         "networks": [

@@ -138,9 +138,29 @@ def test_joins_that_do_not_align():
     assert "misaligned" not in told(resnet18(), (64, 64))
 
 
+class Mixer(nn.Module):
+    """Patches mixed as tokens: every one sees the whole image, at the one size it takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 6, 4, 4)
+        self.tokens = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tokens(self.patches(x).flatten(2)).mean(2)
+
+
+def test_tokens_have_no_range():
+    found = told(Mixer(), (16, 16))
+    assert "range" not in found
+    covers = found["field-no-gates-covers"]
+    assert covers.layers == ("tokens", "tokens")
+    assert "tokens is the first to reach 50 % of the image and the whole image." in covers.sentence
+
+
 def test_padding():
     found = told(stack(15, 15), (8, 8))["padding"]
-    assert "2 layers have at least 40%" in found.sentence
+    assert "2 layers have at least 40 %" in found.sentence
 
 
 def test_pure():
