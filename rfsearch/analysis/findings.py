@@ -176,7 +176,8 @@ def _cover(analysis: Analysis, what: str, column: str) -> Iterator[Finding]:
     ]
     if not rows:
         return
-    parts, named = [], []
+    parts: list[str] = []
+    named: list[str] = []
     for share in COVERS:
         words = "the whole image" if share == 1 else f"{_percent(share)} of the image"
         least = [share * side for side in analysis.image_size]
