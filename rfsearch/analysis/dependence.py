@@ -88,10 +88,8 @@ class Reach:
         """Length 1 along every dimension on which neither array varies."""
         lo, hi = self.lo, self.hi
         for dim, length in enumerate(lo.shape):
-            if length == 1:
-                continue
-            first = (slice(None),) * dim + (slice(0, 1),)
-            if bool((lo == lo[first]).all()) and bool((hi == hi[first]).all()):
+            if length > 1 and is_flat(lo, dim) and is_flat(hi, dim):
+                first = (slice(None),) * dim + (slice(0, 1),)
                 lo, hi = lo[first], hi[first]
         return self if lo is self.lo else replace(self, intervals=Intervals(lo, hi))
 
@@ -237,6 +235,15 @@ def _jump_of_join(mine: Jump, theirs: Jump, my_length: int, their_length: int) -
     if my_length == 1 < their_length or mine == 0:
         return theirs
     return mine if mine == theirs else None
+
+
+def is_flat(array: Indices, dim: int) -> bool:
+    """Whether nothing varies along ``dim``; two elements tell it most of the time."""
+    before = (slice(None),) * dim
+    first = array[(*before, slice(0, 1))]
+    if not bool((array[(*before, slice(-1, None))] == first).all()):
+        return False
+    return bool((array == first).all())
 
 
 def _spread(array: Indices, dim: int, length: int) -> Indices:

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from rfsearch.analysis.dependence import KINDS, Axis, Jump, Reach, Value
+from rfsearch.analysis.dependence import KINDS, Axis, Jump, Reach, Value, is_flat
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals, Taps
 
 
@@ -211,10 +211,9 @@ def _regroup(
 
 def _squash(array: Indices) -> Indices:
     """Length 1 along every dimension on which the array does not vary."""
-    for dim in range(array.ndim):
-        first = array[_at(array, dim)]
-        if array.shape[dim] > 1 and bool((array == first).all()):
-            array = first
+    for dim, length in enumerate(array.shape):
+        if length > 1 and is_flat(array, dim):
+            array = array[_at(array, dim)]
     return array
 
 
