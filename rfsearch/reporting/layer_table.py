@@ -82,12 +82,13 @@ def _table(reading: Reading, width: int) -> str:
 
 
 def told_rows(layers: Sequence[Layer]) -> list[Layer]:
-    """Without norms and activations that see no more than the row before them."""
+    """Without norms and activations that see no more than the row before them, unless their
+    effective field was measured."""
     told: list[Layer] = []
     before: Layer | None = None
     for row in layers:
         same = before is not None and _sees(row) == _sees(before)
-        if row.kind not in QUIET or not same:
+        if row.kind not in QUIET or not same or row.effective_90_h is not None:
             told.append(row)
         before = row
     return told
