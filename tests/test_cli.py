@@ -308,6 +308,23 @@ def test_what_a_run_found_gives_its_accuracy_again(finished):
         assert right.float().mean().item() == metrics["networks"]["found"]["accuracies"][0]
 
 
+def test_the_layers_of_a_run(finished, tmp_path):
+    """The found network at its image size; on a page beside plain; any other model beside it."""
+    folder, _ = finished
+    found = invoke("analyze", folder, "--format", "json")
+    assert found.exit_code == 0, found.output
+    told = json.loads(found.stdout)
+    assert told["image_size"] == read(folder / "config.json")["image_size"]
+    assert told["weights"] == "trained in the run"
+    network = rfsearch.load(folder)
+    assert told["totals"]["params"] == sum(p.numel() for p in network.parameters())
+    page = invoke("analyze", folder, "--out", tmp_path / "page.html").stdout.strip()
+    assert "whole: found beside whole: plain" in Path(page).read_text()
+    both = invoke("analyze", folder, "resnet18", "--image-size", "64", "--out", tmp_path / "a.csv")
+    assert both.exit_code == 0
+    assert (tmp_path / "a.csv").read_text().startswith("model,name,call")
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = invoke(*tiny("run", "--dry-run", backbone="resnet18", plan__width=0.125))
