@@ -106,10 +106,14 @@ def analyse(run: Run, kind: str, network: nn.Module) -> Analysis:
 def slot_outputs(run: Run, network: nn.Module) -> dict[str, str]:
     """Slot → the module whose output leaves the slot: the enhancer, or the plain layer."""
     modules = dict(network.named_modules())
-    return {
-        slot.name: slot.place if slot.place in modules else slot.place.rpartition(".")[0]
-        for slot in backbones.entry(run.config.backbone).slots(network)
-    }
+    outputs = {}
+    for slot in backbones.entry(run.config.backbone).slots(network):
+        if slot.place not in modules:
+            outputs[slot.name] = slot.place.rpartition(".")[0]
+        else:  # an identity computes nothing that could be looked at
+            empty = isinstance(modules[slot.place], nn.Identity)
+            outputs[slot.name] = slot.name if empty else slot.place
+    return outputs
 
 
 def last_row(layers: Sequence[Layer], slot: str, output: str) -> int:

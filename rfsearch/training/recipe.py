@@ -54,6 +54,7 @@ class Recipe:
             momentum=self.momentum,
             nesterov=True,
             weight_decay=self.weight_decay,
+            fused=True,  # a twentieth of a small network's step on the CPU
         )
 
     def schedule(
