@@ -13,7 +13,7 @@ import csv
 import gc
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ FOLDER = Path(__file__).parents[1] / "reports" / "fields"
 TABLE = FOLDER / "table.csv"
 MAX_PARAMS = 120_000_000  # for more than the smallest network of a family, in float64 on 24 GB
 SIZES = (64, 96, 128)  # pixels; the network's own size where it takes none of these
+OWN = {"segmentation": 224, "detection": 320}
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,16 @@ class Network:
     capped: bool = True
 
 
-def networks() -> Iterator[Network]:
-    """All of them, timm's families first."""
+def networks(known: Mapping[str, str]) -> Iterator[Network]:
+    """All of them, timm's families first; of the ``known`` ones the model is not sought again."""
     for module in sorted(timm.list_modules()):
-        name = smallest(module)
+        name = known.get(f"timm {module}") or smallest(module)
         size = timm.get_pretrained_cfg(name).input_size[1]
         yield Network(f"timm {module}", name, partial(timm.create_model, name, pretrained=False),
                       size, capped=False)  # fmt: skip
     for kind in ("segmentation", "detection"):
         for name in models.list_models(module=getattr(models, kind)):
-            yield Network(f"torchvision {kind}", name, partial(part_of, kind, name))
+            yield Network(f"torchvision {kind}", name, partial(part_of, kind, name), OWN[kind])
     for name in models.list_models(module=models):
         yield Network("torchvision classification", name, partial(models.get_model, name))
 
@@ -165,8 +166,8 @@ def write(rows: dict[tuple[str, str], dict[str, str]]) -> None:
         writer.writerows(rows.values())
 
 
-def tell(rows: dict[tuple[str, str], dict[str, str]]) -> None:
-    """README.md: how many agree, and everything that does not or was left out."""
+def tell(rows: dict[tuple[str, str], dict[str, str]], missing: list[str]) -> None:
+    """README.md: how many agree, and everything that does not, was left out or is missing."""
     verdicts = [row["agrees"] for row in rows.values()]
     agree = sum(verdict == "yes" for verdict in verdicts)
     out = [row for row in rows.values() if row["agrees"].startswith("left out")]
@@ -177,9 +178,9 @@ def tell(rows: dict[tuple[str, str], dict[str, str]]) -> None:
     lines = [
         "# Fields: the walk against the probe", "",
         f"`python benchmarks/fields_sweep.py` (torch {torch.__version__}, timm {timm.__version__})"
-        f" took {len(rows)} networks: all that torchvision has for classification, segmentation "
-        f"and detection (of the last the backbones), and the smallest of each of {len(families)} "
-        "timm families. All with random weights.", "",
+        f" takes all networks that torchvision has for classification, segmentation and "
+        "detection (of the last the backbones) and the smallest of each timm family, with random "
+        f"weights: {len(rows)} so far, of {len(families)} timm families.", "",
         f"- **{agree} agree** with the probe wherever it looked; {len(rest)} do not; {len(out)} "
         "were left out.",
         f"- Slowest to export and walk: {slow['model']}, {slow['export_seconds']} s and "
@@ -195,6 +196,8 @@ def tell(rows: dict[tuple[str, str], dict[str, str]]) -> None:
             lines += [f"## {title}", ""]
             lines += [f"- {row['family']}, {row['model']}: {row['agrees']}" for row in some]
             lines += [""]
+    if missing:
+        lines += ["## Not looked at yet", "", ", ".join(missing), ""]
     (FOLDER / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -208,11 +211,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows = read()
-    for network in networks():
+    missing: list[str] = []
+    for network in networks(dict(rows)):
         key = network.family, network.name
         wanted = not options.only or {network.name, network.family.split()[-1]} & {*options.only}
         done = key in rows and (rows[key]["agrees"] == "yes" or not options.again)
         if not wanted or (done and not options.only):
+            missing += [] if key in rows else [network.name]
             continue
         try:
             row = look(network)
@@ -222,7 +227,7 @@ def main() -> None:
         print(*rows[key].values(), sep="  ", flush=True)
         write(rows)
         gc.collect()
-    tell(rows)
+    tell(rows, missing)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,13 @@ def _through_mask(left: Value, right: Value, dead: NDArray[np.bool_]) -> Value:
     return views.drop(_kill(terms, dead[..., None]).mix(-2), -2)
 
 
+def distances(call: Call) -> Value:
+    """``cdist``: from every row of one tensor to every row of the other."""
+    first, second = call["x1"], call["x2"]
+    swapped = [*range(len(second.shape) - 2), -1, -2]
+    return multiplied(first, views.permute(second, swapped))
+
+
 def product_macs(call: Call) -> int:
     """Outputs times the inputs of each."""
     return prod(call.shape) * call.values[-2].shape[-1]

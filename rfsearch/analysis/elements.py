@@ -15,6 +15,7 @@ from rfsearch.analysis import views
 from rfsearch.analysis.attention import statistic
 from rfsearch.analysis.call import Call
 from rfsearch.analysis.dependence import Value
+from rfsearch.field import Indices
 
 
 def same(call: Call) -> Value:
@@ -88,6 +89,37 @@ def halves(call: Call) -> Value:
         views.cut(call.input, dim, start, start + length // 2) for start in (0, length // 2)
     )
     return first.join(second)
+
+
+def differences(call: Call) -> Value:
+    """Every element less the one before it, as many times as asked."""
+    value = call.input
+    for _ in range(call["n"]):
+        value = views.gather(value, call["dim"], _neighbours(value.shape[call["dim"]]))
+    return value
+
+
+def _neighbours(length: int) -> Indices:
+    return np.arange(length - 1)[:, None] + np.arange(2)
+
+
+def crossed(call: Call) -> Value:
+    """A cross product: every element on all others of both vectors."""
+    parts = [views.expand(value.mix(call["dim"]), call.shape) for value in call.data]
+    return reduce(lambda a, b: a.join(b, gates=False), parts)
+
+
+def looked_up(call: Call) -> Value:
+    """A vector for every index."""
+    return views.expand(views.insert(call.data[0], len(call.shape) - 1), call.shape)
+
+
+def spread_together(call: Call) -> tuple[Value, ...]:
+    """Several tensors brought to one shape."""
+    return tuple(
+        views.expand(value, shape) if value.is_data else replace(value, shape=shape)
+        for value, shape in zip(call["tensors"], call.shapes, strict=True)
+    )
 
 
 def outer(call: Call) -> Value:

@@ -42,6 +42,7 @@ COMPARING = {
 CHOOSING = {
     "topk", "sort", "argsort", "median", "gather", "index", "index_select", "take_along_dim",
     "grid_sampler", "deform_conv2d", "roi_align", "max_unpool2d",
+    "embedding", "one_hot",
 }  # fmt: skip
 # Operators behind which a zero that a mask of −∞ left no longer stands for itself.
 PRODUCTS = {"matmul", "bmm", "mm", "mul", "mul_", "einsum", "scaled_dot_product_attention"}
@@ -296,7 +297,7 @@ class _State:
         results = []
         for i in range(num_draws):
             wide = _name(node) not in CHOOSING
-            drawn = {n: g.draw(self.generator, 10.0 ** (i % 3), wide) for n, g in given.items()}
+            drawn = {n: g.draw(self.generator, i, wide) for n, g in given.items()}
             results.append(self._call(node, drawn))
         single = isinstance(results[0], Tensor)
         parts = [
@@ -341,15 +342,18 @@ class _Given:
         clean = value[~self.hit]
         self.pool = clean[torch.isfinite(clean)] if value.is_floating_point() else clean
 
-    def draw(self, generator: torch.Generator, scale: float, wide: bool) -> Tensor:
-        """Finite values of the tensor's own type; integers in its own range, or in a wider one."""
+    def draw(self, generator: torch.Generator, i: int, wide: bool) -> Tensor:
+        """Finite values of the tensor's own type; integers in its own range, or in a wider one.
+
+        The first draw leaves integers and booleans as they are: its result is passed on.
+        """
         value = self.value
-        if not self.hit.any():
+        if not self.hit.any() or (i == 0 and not _holds_nan(value)):
             return value.clone()
         if value.is_floating_point():
             noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
             size = float(self.pool.abs().mean()) if self.pool.numel() else 1.0
-            other = (noise * max(size, 1e-3) * scale).to(value.dtype)
+            other = (noise * max(size, 1e-3) * 10.0 ** (i % 3)).to(value.dtype)
         elif value.dtype == torch.bool:
             other = torch.rand(value.shape, generator=generator) < 0.5
         else:

@@ -118,7 +118,7 @@ ARITHMETIC = (
     aten.true_divide, aten.floor_divide, aten.remainder, aten.fmod, aten.maximum, aten.minimum,
     aten.fmax, aten.fmin, aten.lerp, aten.lerp_, aten.addcmul, aten.addcmul_, aten.addcdiv,
     aten.addcdiv_, aten.atan2, aten.hypot, aten.logaddexp, aten.xlogy, aten.copysign, aten.complex,
-    aten.clamp, aten.clamp_, aten.clip, aten.dist,
+    aten.clamp, aten.clamp_, aten.clip,
 )  # fmt: skip
 SUMS = (aten.add, aten.add_, aten.sub, aten.sub_, aten.subtract, aten.rsub)
 COMPARISONS = (
@@ -257,6 +257,11 @@ RULES: dict[object, Rule] = {
     aten.layer_norm.default: VECTOR_NORM,
     aten.rms_norm.default: VECTOR_NORM,
     aten.group_norm.default: Rule(elements.group_norm, "norm", IMAGE),
+    aten.diff.default: Rule(elements.differences, None, IMAGE),
+    aten.cdist.default: Rule(attention.distances, "linear"),
+    aten.linalg_cross.default: Rule(elements.crossed, "join"),
+    aten.embedding.default: Rule(elements.looked_up, None, ("indices",)),
+    aten.one_hot.default: Rule(elements.looked_up, None, IMAGE),
     aten.cumsum.default: Rule(elements.cumulative, None, IMAGE),
     aten.cumprod.default: Rule(elements.cumulative, None, IMAGE),
     aten.logcumsumexp.default: Rule(elements.cumulative, None, IMAGE),
@@ -300,6 +305,7 @@ RULES: dict[object, Rule] = {
     aten.expand.default: Rule(elements.expanded, None, IMAGE),
     aten.expand_as.default: Rule(elements.expanded),
     aten.broadcast_to.default: Rule(elements.expanded, None, IMAGE),
+    aten.broadcast_tensors.default: Rule(elements.spread_together),
     aten.cat.default: Rule(elements.concatenated, "join"),
     aten.concat.default: Rule(elements.concatenated, "join"),
     aten.concatenate.default: Rule(elements.concatenated, "join"),

@@ -119,6 +119,50 @@ class Deformed(nn.Module):
         return deform_conv2d(x, self.offset(x), self.weight, padding=1)
 
 
+class GroupedQueries(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        queries, keys = tokens(x).unflatten(2, (2, 2)).transpose(1, 2), tokens(x)[:, None, :, :2]
+        found = F.scaled_dot_product_attention(queries, keys, keys, enable_gqa=True)
+        return maps(found.transpose(1, 2).flatten(2))
+
+
+class RelativePositions(nn.Module):
+    """A learned bias for every difference of places, looked up by a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn((2 * H - 1) * (2 * W - 1)))
+        y, x = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
+        apart = [place.flatten()[:, None] - place.flatten() for place in (y, x)]
+        self.register_buffer("index", (apart[0] + H - 1) * (2 * W - 1) + apart[1] + W - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = tokens(x)
+        return maps((t @ t.mT + self.table[self.index]).softmax(-1) @ t)
+
+
+class Pyramid(nn.Module):
+    """Dilated branches, and one that is pooled and enlarged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Conv2d(C, C, 3, 1, d, d) for d in (1, 2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(x, (2, 3))
+        pooled = F.interpolate(pooled, x.shape[2:], mode="bilinear", align_corners=False)
+        return torch.cat([*(branch(x) for branch in self.branches), pooled], 1)
+
+
+class DownAndUp(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(C, C, 3, 2, 1), nn.ConvTranspose2d(C, C, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.up(F.relu(self.down(x), inplace=True))], 1)
+
+
 class Recurrent(nn.Module):
     def __init__(self, **settings: object) -> None:
         super().__init__()
@@ -211,6 +255,10 @@ NETWORKS = {
     "channels last": between(twice, nn.LayerNorm(C), nn.Linear(C, 6),
                              lambda x: x.permute(0, 3, 1, 2)),
     "movedim": between(lambda x: x.movedim(1, -1).swapaxes(1, 2).movedim((3, 1), (1, 2))),
+    "diff": then(lambda x: x.diff(2, 3)),
+    "cdist": then(lambda x: torch.cdist(tokens(x), tokens(x)[:, ::2])),
+    "cross": then(lambda x: torch.linalg.cross(x[:, :3], x[:, 1:].roll(1, 3), dim=1)),
+    "embedding": then(lambda x: F.embedding((x.mean(1) > 0).long(), torch.ones(2, 5).to(x))),
     "cumsum": then(lambda x: x.cumsum(3)),
     "einsum": then(lambda x: torch.einsum("nchw,ndhw->ncd", x, x)),
     "einsum by rows": then(lambda x: torch.einsum("...hw,...hv->...wv", x, x)),
@@ -249,6 +297,12 @@ NETWORKS = {
     "patches by views": nn.Sequential(
         Call(lambda x: x.view(1, 3, 2, 4, 2, 5).permute(0, 2, 4, 1, 3, 5).reshape(1, 4, 60)),
         nn.Linear(60, 5), Call(lambda x: maps(x, 2)), nn.Conv2d(5, 2, 2, padding=1)),
+    "frozen encoder": then(tokens, nn.TransformerEncoderLayer(C, 2, 8, batch_first=True), maps
+                           ).requires_grad_(False),
+    "grouped queries": then(GroupedQueries()),
+    "relative positions": then(RelativePositions()),
+    "dilated pyramid": between(Pyramid()),
+    "down and up": between(DownAndUp()),
     # recurrence
     "lstm": then(Recurrent()),
     "both ways": then(Recurrent(bidirectional=True, num_layers=2)),
