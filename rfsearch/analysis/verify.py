@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
@@ -52,9 +53,11 @@ def disagreements(
     program = program or exact_program(module, image_size, channels)
     if runs == "auto":
         runs = "every line" if _cost(program) * sum(image_size) <= EVERY_LINE else "half-planes"
-    if runs == "every line":
-        return list(_by_lines(program, kind))
-    return list(_by_halves(program, image_size, kind))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the module's code, which is not ours
+        if runs == "every line":
+            return list(_by_lines(program, kind))
+        return list(_by_halves(program, image_size, kind))
 
 
 def _cost(program: ExportedProgram) -> int:
@@ -67,7 +70,6 @@ def _cost(program: ExportedProgram) -> int:
 
 def _by_lines(program: ExportedProgram, kind: str) -> Iterator[str]:
     truth, least = lines(program)
-
     for node, value, marks in trace_marked(program):
         if value.shape != tuple(node.meta["val"].shape):
             yield _other_shape(node, value)

@@ -310,6 +310,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_walk_equals_probe(name):
     torch.manual_seed(0)
