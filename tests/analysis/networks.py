@@ -139,15 +139,15 @@ def layers() -> st.SearchStrategy[nn.Module]:
 
 @st.composite
 def stacks(draw: st.DrawFn) -> nn.Module:
-    """Up to four layers of every sort."""
-    body = draw(st.lists(layers(), min_size=1, max_size=4))
+    """Up to three layers of every sort."""
+    body = draw(st.lists(layers(), min_size=1, max_size=3))
     return nn.Sequential(nn.Conv2d(3, CHANNELS, 1), *body)
 
 
 @st.composite
 def branched(draw: st.DrawFn) -> nn.Module:
     """Layers around two branches."""
-    before, after = draw(st.lists(layers(), max_size=2)), draw(layers())
+    before, after = draw(st.lists(layers(), max_size=1)), draw(layers())
     parts = draw(st.lists(st.lists(layers(), max_size=2), min_size=2, max_size=2))
     join = Branches(draw(st.sampled_from(["add", "cat"])), parts)
     return nn.Sequential(nn.Conv2d(3, CHANNELS, 1), *before, join, after)

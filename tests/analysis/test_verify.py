@@ -71,7 +71,7 @@ PARTS = 16  # networks in one example, of which there are 135
 
 @settings(max_examples=135, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(stacks(), branched()), min_size=PARTS, max_size=PARTS),
-       st.tuples(st.integers(5, 12), st.integers(5, 12)))  # fmt: skip
+       st.tuples(st.integers(5, 10), st.integers(5, 10)))  # fmt: skip
 def test_random_networks(parts, size):
     net = fitting(parts, size)
     assume(len(net.parts))
