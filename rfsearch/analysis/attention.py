@@ -256,17 +256,24 @@ def linear_macs(call: Call) -> int:
 
 
 def recurrent(call: Call) -> tuple[Value, ...]:
-    """LSTM, GRU and plain recurrences over (N, L, C): up to each place, or both ways all."""
+    """LSTM, GRU and plain recurrences over (N, L, C): up to each place, and back from the end.
+
+    Forward and backward channels stay apart up to the next layer.
+    """
     value = call["input"] if call["batch_first"] else views.permute(call["input"], (1, 0, 2))
-    value = value.mix(2)
-    length = value.shape[1]
-    before = np.tile(np.arange(length), (length, 1))
-    used = None if call["bidirectional"] else np.tri(length, dtype=bool)
-    steps = views.gather(value, 1, before, used)
-    end = views.permute(value.mix(1), (1, 0, 2))
-    steps = steps if call["batch_first"] else views.permute(steps, (1, 0, 2))
-    first, *states = call.shapes
-    return views.expand(steps, first), *(views.expand(end, shape) for shape in states)
+    length, (first, *states) = value.shape[1], call.shapes
+    every = np.tile(np.arange(length), (length, 1))
+    directions = [np.tri(length, dtype=bool)]
+    directions += [directions[0].T] if call["bidirectional"] else []
+    width = first[-1] // len(directions)
+    end = views.permute(value.mix(2).mix(1), (1, 0, 2))
+    for _ in range(call["num_layers"]):
+        value = value.mix(2)
+        steps = [views.gather(value, 1, every, used) for used in directions]
+        wide = [views.expand(step, (*step.shape[:2], width)) for step in steps]
+        value = views.concatenate(wide, 2)
+    found = value if call["batch_first"] else views.permute(value, (1, 0, 2))
+    return found, *(views.expand(end, shape) for shape in states)
 
 
 def recurrent_macs(call: Call) -> int:

@@ -305,7 +305,8 @@ NETWORKS = {
     "down and up": between(DownAndUp()),
     # recurrence
     "lstm": then(Recurrent()),
-    "both ways": then(Recurrent(bidirectional=True, num_layers=2)),
+    "both ways": then(Recurrent(bidirectional=True)),
+    "both ways twice": then(Recurrent(bidirectional=True, num_layers=2)),
     "without gradients": then(Autocast()),
 }  # fmt: skip
 
