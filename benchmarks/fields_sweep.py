@@ -184,7 +184,8 @@ def tell(rows: dict[tuple[str, str], dict[str, str]], missing: list[str]) -> Non
         f"- **{agree} agree** with the probe wherever it looked; {len(rest)} do not; {len(out)} "
         "were left out.",
         f"- Slowest to export and walk: {slow['model']}, {slow['export_seconds']} s and "
-        f"{slow['walk_seconds']} s.", "",
+        f"{slow['walk_seconds']} s, while the machine had other work too; "
+        "`benchmarks/fields_speed.py --timm` measures the slowest alone.", "",
         "`table.csv` has a row per network: the size of the image, the number of layers, the "
         "field of the last map without gates in pixels (beyond the border), seconds, and whether "
         "all tensors agree. Small networks are compared at every index of every tensor with one "
