@@ -24,7 +24,7 @@ class DigitsSettings:
     min_fragments: int = field(
         default=0, metadata={"help": "fewest fragments of other digits on an image, as clutter"}
     )
-    fragments: int = field(default=20, metadata={"help": "most fragments on an image"})
+    fragments: int = field(default=18, metadata={"help": "most fragments on an image"})
     fragment_size: int = field(default=8, metadata={"help": "side of a fragment, in pixels"})
     canvas: int = field(
         default=64, metadata={"help": "side of the image, in pixels, where none is asked for"}
