@@ -238,7 +238,7 @@ def page(rows: list[Row]) -> str:
     seconds = sum(row.search_seconds + row.train_seconds for row in rows)
     return f"""# Where the default run stands
 
-Quick plan of `rfsearch run --backbone mobilenetv2` (cluttered digits, 64 × 64 pixels, width 0.5):
+Quick plan of `rfsearch run --backbone mobilenetv2` (cluttered digits, 48 × 48 pixels, width 0.5):
 every network is trained from scratch by one recipe and read on the test split once. n counts
 training seeds; for found, search seeds; for random, drawn architectures. ± is the sd.
 
