@@ -28,8 +28,7 @@ from rfsearch.reporting import (
 )
 from rfsearch.reporting.charts import Chart
 from rfsearch.reporting.quantities import MISSING, size
-from rfsearch.reporting.template import asset, inline_json, template
-from rfsearch.trials import replacing
+from rfsearch.reporting.template import asset, inline_json, put, template
 
 COLOURS = ("found", "plain")
 PAGE_BYTES = 5_900_000
@@ -50,13 +49,7 @@ def write_page(readings: Sequence[Reading], images: Sequence[Picture], path: Pat
     """Render and put the page in place as a whole or not at all."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
-    page = render(readings, images)
-    try:
-        with replacing(path) as partial:
-            partial.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-    return path
+    return put(render(readings, images), path)
 
 
 def render(readings: Sequence[Reading], images: Sequence[Picture]) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from rfsearch.errors import UserError
 from rfsearch.reporting import (
     candidates,
     charts,
@@ -25,9 +24,9 @@ from rfsearch.reporting import (
 )
 from rfsearch.reporting.findings import findings
 from rfsearch.reporting.records import Difference, Records, read
-from rfsearch.reporting.template import asset, inline_json, template
+from rfsearch.reporting.template import asset, inline_json, put, template
 from rfsearch.reporting.verdict import verdict
-from rfsearch.trials import RunFolder, replacing
+from rfsearch.trials import RunFolder
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,7 @@ class Scale:
 
 def write(run_folder: Path) -> Path:
     """Read, render and put ``report.html`` in place as a whole or not at all."""
-    page = render(read(run_folder))
-    path = RunFolder(run_folder).report
-    try:
-        with replacing(path) as partial:
-            partial.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-    return path
+    return put(render(read(run_folder)), RunFolder(run_folder).report)
 
 
 def render(records: Records, curves: Path = nulls.CURVES) -> str:

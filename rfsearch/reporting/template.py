@@ -1,11 +1,15 @@
-"""The package's templates and files, and JSON that a page may hold."""
+"""The package's templates and files, JSON that a page may hold, and a page put in place."""
 
 from __future__ import annotations
 
 import json
 from importlib.resources import files
+from pathlib import Path
 
 import jinja2
+
+from rfsearch.errors import UserError
+from rfsearch.trials import replacing
 
 
 def template(name: str) -> jinja2.Template:
@@ -28,3 +32,13 @@ def asset(name: str) -> str:
 def inline_json(values: object) -> str:
     """JSON that may stand inside a script element."""
     return json.dumps(values, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def put(page: str, path: Path) -> Path:
+    """The page in place, as a whole or not at all."""
+    try:
+        with replacing(path) as partial:
+            partial.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    return path
