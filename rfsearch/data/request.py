@@ -19,12 +19,12 @@ class DigitsSettings:
     alpha_images: int = field(default=10000, metadata={"help": "most alpha images"})
     selection_images: int = field(default=5000, metadata={"help": "most selection images"})
     test_images: int = field(default=10000, metadata={"help": "most test images"})
-    min_size: int = field(default=24, metadata={"help": "smallest side of a digit, in pixels"})
-    max_size: int = field(default=36, metadata={"help": "largest side of a digit, in pixels"})
+    min_size: int = field(default=32, metadata={"help": "smallest side of a digit, in pixels"})
+    max_size: int = field(default=48, metadata={"help": "largest side of a digit, in pixels"})
     min_fragments: int = field(
         default=0, metadata={"help": "fewest fragments of other digits on an image, as clutter"}
     )
-    fragments: int = field(default=18, metadata={"help": "most fragments on an image"})
+    fragments: int = field(default=40, metadata={"help": "most fragments on an image"})
     fragment_size: int = field(default=8, metadata={"help": "side of a fragment, in pixels"})
     canvas: int = field(
         default=64, metadata={"help": "side of the image, in pixels, where none is asked for"}

@@ -26,7 +26,7 @@ class Recipe:
     lr: float = setting(0.03, "largest learning rate of the weights")
     momentum: float = setting(0.9, "Nesterov momentum")
     weight_decay: float = setting(5e-4, "weight decay of the weights")
-    warmup: float = setting(0.25, "share of the steps in which the learning rate rises")
+    warmup: float = setting(0.05, "share of the steps in which the learning rate rises")
     clip: float = setting(5.0, "largest norm of the gradient")
     label_smoothing: float = setting(0.0, "label smoothing of the training loss")
     batch_size: int = setting(32, "images a step")
