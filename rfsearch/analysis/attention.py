@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from rfsearch.analysis import views
 from rfsearch.analysis.call import Call
-from rfsearch.analysis.dependence import DEAD_HI, DEAD_LO, Reach, Value
+from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.movement import constant
+from rfsearch.analysis.reach import DEAD_HI, DEAD_LO, Reach
 from rfsearch.errors import UserError
 from rfsearch.field import EMPTY_LO, Intervals, whole_taps
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -64,21 +65,39 @@ def effective_sizes(
 def effective_maps(module: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Mass]:
     """The mass itself, (H, W) for every name of a module: of its output.
 
-    Of a module that is called several times, the last call counts.
+    Of a module that is called several times, the last call counts. A module that computes nothing
+    (an identity) gives out what enters it, and has the field of that.
     """
     _, channels, height, width = images.shape
-    program = capture(module, (height, width), channels)
-    nodes = {name: _last_node(program, module, name) for name in names}
+    parts = dict(module.named_modules())
+    for name in names:
+        if name not in parts:
+            raise unknown("layer", name, parts)
+    with _copied_outputs([parts[name] for name in names]):
+        program = capture(module, (height, width), channels)
+    nodes = {name: _last_node(program, name) for name in names}
     centre = {node.name: _of_map(name, node) for name, node in nodes.items()}
     found = masses(program, images, centre)
     return {name: found[node.name] for name, node in nodes.items()}
 
 
-def _last_node(program: ExportedProgram, module: nn.Module, name: str) -> fx.Node:
+@contextmanager
+def _copied_outputs(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """For a while each of them ends with an operator of its own, a copy, that a graph shows."""
+
+    def copied(_module: nn.Module, _given: Any, output: Any) -> Any:
+        return output.clone() if isinstance(output, Tensor) else output
+
+    hooks = [module.register_forward_hook(copied) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _last_node(program: ExportedProgram, name: str) -> fx.Node:
     """The last operator inside the module called ``name``."""
-    parts = dict(module.named_modules())
-    if name not in parts:
-        raise unknown("layer", name, parts)
     inside: list[fx.Node] = [n for n in program.graph.nodes if name in module_names(n)]
     if not inside:
         raise UserError(f"no effective field: {name} did not run on these images")

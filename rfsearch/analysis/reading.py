@@ -13,8 +13,9 @@ from torch.export import ExportedProgram
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.effective import SHARES, Mass, masses, square
 from rfsearch.analysis.feasible import Smallest, smallest_images
-from rfsearch.analysis.findings import Finding, Stage, findings, stages
+from rfsearch.analysis.findings import Finding, findings
 from rfsearch.analysis.layers import MARKS, Analysis, Layer
+from rfsearch.analysis.stages import Stage, stages
 from rfsearch.analysis.units import Box, Unit, boxes, centres
 from rfsearch.analysis.walk import walk
 

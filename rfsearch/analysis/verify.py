@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import AT_MOST, follow, module_name, trace_marked
 from rfsearch.analysis.probe import exact_program, half, lines
+from rfsearch.analysis.spread import Prepared
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals
 
 Runs = Literal["auto", "every line", "half-planes"]
@@ -121,10 +122,10 @@ def _by_halves(program: ExportedProgram, image_size: tuple[int, int], kind: str)
             tensors[node.name] = node, value, AT_MOST in marks
         else:
             yield _other_shape(node, value)
-    told = set()
+    told, prepared = set(), Prepared(program)
     for i, length in enumerate(image_size):
         for start, stop in _halves(tensors, i, length, kind):
-            for seen in half(program, 2 + i, start, stop):
+            for seen in half(prepared, 2 + i, start, stop):
                 name, found = seen.name, seen.hit.numpy()
                 if name not in tensors or (name, i) in told:
                     continue

@@ -14,7 +14,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from rfsearch.analysis.dependence import KINDS, Axis, Jump, Reach, Value, is_flat
+from rfsearch.analysis.dependence import Value
+from rfsearch.analysis.reach import KINDS, Axis, Jump, Reach, is_flat
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals, Taps
 
 

@@ -103,6 +103,23 @@ def test_in_place_activations_and_training_mode_change_nothing():
     assert np.array_equal(effective_maps(bare, batch, names)[names[0]], first[names[0]])
 
 
+def test_a_module_that_computes_nothing_has_the_field_of_what_enters_it():
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.none, self.last = constant(3), nn.Identity(), constant(5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.last(x)
+            return y + self.none(self.first(x))
+
+    net = Skip()
+    found = effective_maps(net, images(), ["none", "first", "last"])
+    assert np.array_equal(found["none"], found["first"])
+    assert square(found["none"], 1.0) == (3, 3)
+    assert not net.none._forward_hooks
+
+
 def test_what_cannot_be_answered_says_so():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).double()
     with pytest.raises(UserError, match="unknown layer '2'"):

@@ -262,6 +262,23 @@ NETWORKS = {
     "cumsum": then(lambda x: x.cumsum(3)),
     "einsum": then(lambda x: torch.einsum("nchw,ndhw->ncd", x, x)),
     "einsum by rows": then(lambda x: torch.einsum("...hw,...hv->...wv", x, x)),
+    "scatter_add": between(lambda x: torch.zeros_like(x).scatter_add(2, torch.tensor(
+        [3, 1, 1, 0, 3]).view(1, 1, 5, 1).expand(1, C, 5, W), x[:, :, ::2].repeat(1, 1, 2, 1))),
+    "scatter_add to data": then(lambda x: x.scatter_add(3, torch.tensor([3, 1, 1]).expand(
+        1, C, H, 3), x.flip(3))),
+    "scatter_reduce": then(lambda x: x.scatter_reduce(2, torch.tensor([4, 4]).view(
+        1, 1, 2, 1).expand(1, C, 2, W), x.flip(2), "sum")),
+    "index_add": between(lambda x: x.index_add(3, torch.tensor([0, 0, 5]), x[..., 6:9])),
+    "index_add to nothing": then(lambda x: torch.zeros(1, C, 3, W).to(x).index_add_(
+        2, torch.tensor([0, 2, 2, 0, 2, 2, 0, 0]), x)),
+    "index_put, added": then(lambda x: x.index_put(
+        (torch.tensor([0]), torch.tensor([1]), torch.tensor([[2], [2]]), torch.tensor([3, 4])),
+        x[0, 0, :2, :2], accumulate=True)),
+    "scatter by the image": then(lambda x: torch.zeros_like(x).scatter_add(
+        2, (x > 0).long(), x)),
+    "kron": then(lambda x: torch.kron(x[0, 0], torch.ones(2, 3).to(x)) * 2),
+    "kron of data": then(lambda x: torch.kron(x[0, 0, :3], x[0, 1, :2])),
+    "as_strided": then(lambda x: x.as_strided((1, C, 3, 4), (H * W * C, H * W, 2 * W, 3), 5)),
     "fft": then(lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 2)),
     "fft of rows": then(lambda x: torch.fft.rfft(x, dim=3).abs()),
     # norms

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import csv
-import itertools
-from functools import reduce
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
 from rfsearch.analysis import COLUMNS, walk, write_layers
 from rfsearch.errors import UserError
-from rfsearch.field import IDENTITY, Field, window
 
 
 def on_paper(build, **arguments):
@@ -92,42 +87,6 @@ def test_macs_equal_torchs_counter(build):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.zeros(1, 3, 96, 128, device="meta"))
     assert walk(net, (96, 128)).totals.macs == counter.get_total_flops() / 2
-
-
-windows = st.tuples(st.integers(1, 4), st.integers(0, 2), st.integers(1, 3))
-branches_of_windows = st.lists(st.lists(windows, min_size=1, max_size=2), min_size=2, max_size=3)
-blocks_of_branches = st.tuples(branches_of_windows, st.integers(1, 3))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(blocks_of_branches, min_size=1, max_size=2))
-def test_largest_and_smallest_field_are_those_of_all_paths(blocks):
-    """Every path on its own, as a closed form; the first window of a branch has the stride."""
-    body, paths = [], [IDENTITY]
-    for branches, stride in blocks:
-        stacks, forms = [], []
-        for branch in branches:
-            steps = [(k, stride if i == 0 else 1, p, d) for i, (k, p, d) in enumerate(branch)]
-            stacks.append(nn.Sequential(*(nn.Conv2d(3, 3, k, s, p, d) for k, s, p, d in steps)))
-            forms.append(reduce(Field.then, (window(*step) for step in steps)))
-        body.append(Sum(stacks))
-        paths = [path.then(form) for path, form in itertools.product(paths, forms)]
-    row = walk(nn.Sequential(*body), (176, 176)).layers[-1]  # enough for every draw
-    whole = reduce(Field.join, paths)
-    assert (row.kind, row.field_h, row.jump_h, row.start_h) == (
-        "join", whole.size, whole.jump, whole.start)  # fmt: skip
-    assert row.field_min_w == min(path.size for path in paths)
-
-
-class Sum(nn.Module):
-    def __init__(self, stacks: list[nn.Module]) -> None:
-        super().__init__()
-        self.stacks = nn.ModuleList(stacks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = [stack(x) for stack in self.stacks]
-        size = min(m.shape[2] for m in maps)
-        return reduce(torch.add, [m[:, :, :size, :size] for m in maps])
 
 
 class Odd(nn.Module):
@@ -212,6 +171,21 @@ def test_an_operator_without_a_rule_is_named():
     message = str(caught.value)
     assert "no rule for operator aten.linalg_inv.default, called by 1 at test_walk.py:" in message
     assert "a line in the table of rfsearch/analysis/rules.py" in message
+
+
+def test_memory_that_is_not_in_plain_order_is_told():
+    class Strided(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.transpose(2, 3).as_strided((1, 3, 4, 4), (64, 16, 4, 1))
+
+    with pytest.raises(UserError, match=r"memory is not in plain order.*contiguous\(\)"):
+        walk(Strided(), (8, 8))
+    assert walk(Strided(), (8, 8), ignore_unknown=True).layers == ()
+
+
+def test_windows_drawn_at_random_have_no_field():
+    with pytest.raises(UserError, match=r"fractional_max_pool2d.*draws its windows at random"):
+        walk(nn.FractionalMaxPool2d(2, 3), (8, 8))
 
 
 def test_an_image_too_small_is_told():
