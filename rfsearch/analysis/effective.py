@@ -11,11 +11,12 @@ centre of the image, which is the same wherever every map has an even length, an
 ones, whose centre unit lies elsewhere.
 
 The network runs as its exported graph, node by node, so that functional calls and every call of
-a shared module have their field too; one forward pass per image serves all layers.
+a shared module have their field too; one forward pass serves all layers.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,16 +24,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.capture import capture, constants
 from rfsearch.analysis.follow import module_names
+from rfsearch.analysis.squares import Mass, bars, square
 from rfsearch.analysis.units import Unit
 from rfsearch.errors import UserError, unknown
 
-Mass = NDArray[np.float64]
+TOGETHER = 4
+"""Images that are run at once: more are hardly quicker, and take more memory."""
 
 SHARES = (0.2, 0.3, 0.5, 0.9, 0.99)
 """RepLKNet's shares of the mass, and 90 %."""
@@ -75,9 +77,9 @@ def effective_maps(module: nn.Module, images: Tensor, names: Sequence[str]) -> d
             raise unknown("layer", name, parts)
     with _copied_outputs([parts[name] for name in names]):
         program = capture(module, (height, width), channels)
-    nodes = {name: _last_node(program, name) for name in names}
-    centre = {node.name: _of_map(name, node) for name, node in nodes.items()}
-    found = masses(program, images, centre)
+        nodes = {name: _last_node(program, name) for name in names}
+        centre = {node.name: _of_map(name, node) for name, node in nodes.items()}
+        found = masses(program, images, centre, module)
     return {name: found[node.name] for name, node in nodes.items()}
 
 
@@ -111,42 +113,131 @@ def _of_map(name: str, node: fx.Node) -> Unit:
     return Unit((None, None, value.shape[2] // 2, value.shape[3] // 2))
 
 
-def masses(program: ExportedProgram, images: Tensor, units: Mapping[str, Unit]) -> dict[str, Mass]:
+def masses(
+    program: ExportedProgram,
+    images: Tensor,
+    units: Mapping[str, Unit],
+    module: nn.Module | None = None,
+) -> dict[str, Mass]:
     """The mass (H, W) of a unit of every node named, the mean over images.
 
     Args:
         program: a network captured for one image.
-        images: (N, C, H, W); taken one by one, in this order.
+        images: (N, C, H, W); taken in this order.
         units: by name of the node, the unit of its output.
+        module: the network itself, so that it can be captured for several images at once, which
+            is quicker wherever it treats them apart.
     """
     total = {name: np.zeros(tuple(images.shape[2:])) for name in units}
+    with ThreadPoolExecutor(_num_workers(images)) as pool, _one_thread_each():
+        for found in pool.map(
+            _mass, *zip(*_portions(program, images, units, module), strict=True)
+        ):
+            for name, mass in found.items():
+                total[name] += mass
+    return {name: mass / len(images) for name, mass in total.items()}
+
+
+def _num_workers(images: Tensor) -> int:
+    return min(torch.get_num_threads(), len(images)) if images.device.type == "cpu" else 1
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """One thread for each portion of images: they are too small to share, and so the result does
+    not hang on how many threads there are."""
     num_threads = torch.get_num_threads()
-    workers = min(num_threads, len(images)) if images.device.type == "cpu" else 1
-
-    def of_image(image: Tensor) -> dict[str, Mass]:
-        # One thread for each image: single images are too small to share, and so the result
-        # does not hang on how many threads there are.
-        torch.set_num_threads(1)
-        return {
-            name: gradient.clamp_min_(0).double().sum((0, 1)).cpu().numpy()
-            for name, gradient in _gradients(program, image, units)
-        }
-
     try:
-        with ThreadPoolExecutor(workers) as pool:
-            for found in pool.map(of_image, torch.split(images, 1)):
-                for name, mass in found.items():
-                    total[name] += mass
+        yield
     finally:
         torch.set_num_threads(num_threads)
-    return {name: mass / len(images) for name, mass in total.items()}
+
+
+def _mass(program: ExportedProgram, images: Tensor, units: Mapping[str, Unit]) -> dict[str, Mass]:
+    torch.set_num_threads(1)
+    return {
+        name: gradient.clamp_min_(0).double().sum((0, 1)).cpu().numpy()
+        for name, gradient in _gradients(program, images, units)
+    }
+
+
+Portion = tuple[ExportedProgram, Tensor, Mapping[str, Unit]]
+
+
+def _portions(
+    program: ExportedProgram,
+    images: Tensor,
+    units: Mapping[str, Unit],
+    module: nn.Module | None,
+) -> list[Portion]:
+    """What is run at once: units that can be told apart by image for ``TOGETHER`` images, the
+    others and the images left over one by one."""
+    whole = len(images) - len(images) % TOGETHER
+    many = _for_several(module, program, images) if module is not None and whole else None
+    shared = _by_image(program, many, units) if many else {}
+    single = {name: unit for name, unit in units.items() if name not in shared}
+    found: list[Portion] = []
+    if many and shared:
+        found += [(many, part, shared) for part in torch.split(images[:whole], TOGETHER)]
+        found += [(program, image, shared) for image in torch.split(images[whole:], 1)]
+    if single:
+        found += [(program, image, single) for image in torch.split(images, 1)]
+    return found
+
+
+def _for_several(
+    module: nn.Module, program: ExportedProgram, images: Tensor
+) -> ExportedProgram | None:
+    """The same graph for ``TOGETHER`` images, where there is one that treats them apart."""
+    _, channels, height, width = images.shape
+    try:
+        many = capture(module, (height, width), channels, TOGETHER)
+    except UserError:
+        return None
+    names = ([(node.name, node.target) for node in p.graph.nodes if node.op == "call_function"]
+             for p in (program, many))  # fmt: skip
+    if not operator.eq(*names):
+        return None
+    several = torch.cat([images[:1], images[1:TOGETHER] * 3])
+    alone, beside = (_outputs(p, x) for p, x in ((program, images[:1]), (many, several)))
+    apart = all(torch.allclose(a, b[:1], 1e-3, 1e-4) for a, b in zip(alone, beside, strict=True))
+    return many if apart else None
+
+
+@torch.no_grad()
+def _outputs(program: ExportedProgram, images: Tensor) -> list[Tensor]:
+    """What the network returns."""
+    values: dict[fx.Node, Any] = {}
+    stored = constants(program)
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = stored.get(node.name, images.clone())
+        elif node.op == "call_function":
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = node.target(*args, **kwargs)
+    (end,) = (node for node in program.graph.nodes if node.op == "output")
+    return [values[node] for node in end.all_input_nodes if isinstance(values[node], Tensor)]
+
+
+def _by_image(
+    program: ExportedProgram, many: ExportedProgram, units: Mapping[str, Unit]
+) -> dict[str, Unit]:
+    """Units of tensors whose first dimension is the images and nothing else."""
+    shapes = [{node.name: tuple(node.meta["val"].shape) for node in p.graph.nodes
+               if node.name in units} for p in (program, many)]  # fmt: skip
+    return {
+        name: unit
+        for name, unit in units.items()
+        if unit.place and unit.place[0] is None and shapes[0][name][0] == 1
+        if shapes[1][name] == (TOGETHER, *shapes[0][name][1:])
+    }
 
 
 @torch.enable_grad()
 def _gradients(
     program: ExportedProgram, image: Tensor, units: Mapping[str, Unit]
 ) -> Iterator[tuple[str, Tensor]]:
-    """One forward pass, then a backward pass per unit to the image."""
+    """One forward pass as far as the last unit, then a backward pass per unit to the images."""
     stored = {name: tensor.detach() for name, tensor in constants(program).items()}
     pixels = image.detach().clone().requires_grad_()
     values: dict[fx.Node, Any] = {}
@@ -160,73 +251,9 @@ def _gradients(
             values[node] = node.target(*args, **kwargs)
             if node.name in units:  # now, because a later operator may work in place
                 units_seen[node.name] = values[node][units[node.name].index].sum()
+                if len(units_seen) == len(units):
+                    break
     del values
     for name, unit in units_seen.items():
         (gradient,) = torch.autograd.grad(unit, pixels, retain_graph=True, materialize_grads=True)
         yield name, gradient
-
-
-def square(mass: Mass, share: float) -> tuple[int, int]:
-    """(height, width) of the smallest centred square with ``share`` of the mass."""
-    _, _, height, width = square_box(mass, share)
-    return height, width
-
-
-def square_box(mass: Mass, share: float) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of that square, the part of it inside the image.
-
-    It is no larger than the square around all mass: an effective field is no larger than the
-    field, although the middle of one may lie a pixel off the middle of the other.
-    """
-    if mass.sum() <= 0:
-        return 0, 0, 0, 0
-    (rows, middle_row), (columns, middle_column) = _distances(mass, 1), _distances(mass, 0)
-    radius = _radius(np.maximum(rows[:, None], columns[None, :]), mass, share)
-    lines = mass.sum(1), mass.sum(0)
-    longest = max(map(_extent, lines))
-    top, height = _inside(middle_row, radius, lines[0], longest)
-    left, width = _inside(middle_column, radius, lines[1], longest)
-    return top, left, height, width
-
-
-def bars(mass: Mass, share: float) -> tuple[int, int]:
-    """(height, width): rows that hold ``share`` of the mass, and, apart from them, columns."""
-    if mass.sum() <= 0:
-        return 0, 0
-    sizes = []
-    for other in (1, 0):
-        distances, middle = _distances(mass, other)
-        line = mass.sum(other)
-        sizes.append(_inside(middle, _radius(distances, line, share), line, _extent(line))[1])
-    return sizes[0], sizes[1]
-
-
-def _distances(mass: Mass, other: int) -> tuple[NDArray[np.int64], int]:
-    """Distance of each line from the median line, and where that is."""
-    upto = mass.sum(other).cumsum()
-    middle = int(np.searchsorted(upto, upto[-1] / 2))
-    return np.abs(np.arange(len(upto)) - middle), middle
-
-
-def _radius(distances: NDArray[np.int64], mass: Mass, share: float) -> int:
-    """The smallest distance within which ``share`` of the mass lies."""
-    upto = np.bincount(distances.ravel(), mass.ravel()).cumsum()
-    return int(np.searchsorted(upto, share * upto[-1]))
-
-
-def _extent(line: Mass) -> int:
-    """From the first line with mass to the last one."""
-    with_mass = np.flatnonzero(line)
-    return int(with_mass[-1] - with_mass[0] + 1)
-
-
-def _inside(middle: int, radius: int, line: Mass, longest: int) -> tuple[int, int]:
-    """First line within ``radius`` of the middle, and how many: at most ``longest``, which is no
-    less than the extent of the mass, and then around it."""
-    first, last = max(middle - radius, 0), min(middle + radius, len(line) - 1)
-    excess = last - first + 1 - longest
-    if excess <= 0:
-        return first, last - first + 1
-    with_mass = np.flatnonzero(line)
-    first = min(max(first + excess // 2, int(with_mass[-1]) - longest + 1), int(with_mass[0]))
-    return first, longest

@@ -122,6 +122,12 @@ def spread_together(call: Call) -> tuple[Value, ...]:
     )
 
 
+def most_so_far(call: Call) -> tuple[Value, Value]:
+    """cummax, cummin: values, and where they stand."""
+    found = cumulative(call)
+    return found, found
+
+
 def kronecker(call: Call) -> Value:
     """Every element of one tensor with every one of the other, blocks side by side."""
     num = len(call.shape)

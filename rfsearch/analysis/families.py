@@ -62,6 +62,7 @@ REDUCTIONS = (
     aten.mean, aten.sum, aten.amax, aten.amin, aten.prod, aten.var, aten.std, aten.var_mean,
     aten.std_mean, aten.linalg_vector_norm, aten.norm, aten.logsumexp, aten.nansum, aten.nanmean,
     aten.any, aten.all, aten.argmax, aten.argmin, aten.median, aten.aminmax, aten.count_nonzero,
+    aten.nanmedian, aten.kthvalue, aten.mode, aten.linalg_norm,
 )  # fmt: skip
 SPECTRA = (
     aten.fft_fft, aten.fft_ifft, aten.fft_rfft, aten.fft_irfft, aten.fft_fft2, aten.fft_ifft2,

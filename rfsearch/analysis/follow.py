@@ -237,7 +237,7 @@ def _rule(node: fx.Node, call: Call, ignore_unknown: bool) -> Rule:
 def _in_plain_order(node: fx.Node) -> bool:
     """Whether the first tensor lies in memory as its indices run, from the first element on."""
     value: Tensor = node.all_input_nodes[0].meta["val"]
-    return value.is_contiguous() and value.storage_offset() == 0
+    return bool(value.is_contiguous()) and int(value.storage_offset()) == 0
 
 
 def _ignored(call: Call) -> Result:

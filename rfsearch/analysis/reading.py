@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.capture import capture
-from rfsearch.analysis.effective import SHARES, Mass, masses, square
+from rfsearch.analysis.effective import SHARES, masses
 from rfsearch.analysis.feasible import Smallest, smallest_images
 from rfsearch.analysis.findings import Finding, findings
 from rfsearch.analysis.layers import MARKS, Analysis, Layer
+from rfsearch.analysis.squares import Mass, square
 from rfsearch.analysis.stages import Stage, stages
 from rfsearch.analysis.units import Box, Unit, boxes, centres
 from rfsearch.analysis.walk import walk
@@ -65,6 +66,7 @@ class Reading:
         boxes: for each row what its centre unit sees, by kind of field; empty without a centre.
         effective: None where it was not asked for.
         disagreements: between the walk and the probe; None where they were not compared.
+        looked_at: share of all borders of fields that this comparison looked at.
     """
 
     model: str
@@ -74,6 +76,7 @@ class Reading:
     boxes: tuple[Mapping[str, Box], ...]
     effective: Effective | None = None
     disagreements: tuple[str, ...] | None = None
+    looked_at: float | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -124,6 +127,7 @@ class Reading:
         if self.disagreements is not None:
             record["verify"] = {
                 "agree": not self.disagreements,
+                "looked_at": self.looked_at,
                 "disagreements": list(self.disagreements),
             }
         return record
@@ -152,15 +156,19 @@ def read(
 
 
 def with_effective(
-    reading: Reading, program: ExportedProgram, images: Tensor, source: str
+    reading: Reading,
+    program: ExportedProgram,
+    images: Tensor,
+    source: str,
+    module: nn.Module | None = None,
 ) -> Reading:
     """The reading with the effective field of every layer that sees something by itself.
 
     ``images`` (N, C, H, W) are normalised as the network expects them; ``source`` says what they
-    are.
+    are. With the ``module`` several images are run at once, which is quicker.
     """
     units = _units(reading, program)
-    found = masses(program, images.to(_like(program)), units)
+    found = masses(program, images.to(_like(program)), units, module)
     by_row = tuple(found.get(node) for node in reading.analysis.nodes)
     sizes = tuple(
         None if mass is None else {share: square(mass, share) for share in SHARES}

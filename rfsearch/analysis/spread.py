@@ -32,13 +32,14 @@ COMPARING = {
 }  # fmt: skip
 # The same, where few values of an element make a difference: what is found is the least.
 CHOOSING = {
-    "topk", "sort", "argsort", "median", "grid_sampler", "deform_conv2d", "roi_align", "one_hot",
+    "topk", "sort", "argsort", "median", "nanmedian", "kthvalue", "mode", "quantile", "one_hot",
+    "grid_sampler", "deform_conv2d", "roi_align",
 }  # fmt: skip
 # And these, where the image says at which places: by its integers or booleans.
 INDEXING = {
     "gather", "index", "index_select", "take_along_dim", "max_unpool2d", "embedding",
     "scatter", "scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_",
-    "index_add", "index_add_", "index_put", "index_put_",
+    "index_add", "index_add_", "index_put", "index_put_", "index_fill",
 }  # fmt: skip
 # Operators behind which a zero that a mask of −∞ left no longer stands for itself.
 PRODUCTS = {"matmul", "bmm", "mm", "mul", "mul_", "einsum", "scaled_dot_product_attention"}

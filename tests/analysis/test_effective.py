@@ -8,7 +8,11 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2
 
-from rfsearch.analysis.effective import bars, effective_maps, effective_sizes, square
+from rfsearch.analysis import effective
+from rfsearch.analysis.effective import effective_maps, effective_sizes, masses
+from rfsearch.analysis.reading import read
+from rfsearch.analysis.squares import bars, square
+from rfsearch.analysis.units import centres
 from rfsearch.errors import UserError
 
 
@@ -101,6 +105,38 @@ def test_in_place_activations_and_training_mode_change_nothing():
         if isinstance(part, nn.ReLU6):
             part.inplace = False
     assert np.array_equal(effective_maps(bare, batch, names)[names[0]], first[names[0]])
+
+
+class Windows(nn.Module):
+    """Between two convolutions, windows: there the first dimension is images and windows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 3, padding=1)
+        self.inside = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        n, c, h, w = y.shape
+        y = y.view(n, c, 2, h // 2, w).permute(0, 2, 3, 4, 1).reshape(2 * n, h // 2 * w, c)
+        y = self.inside(y).view(n, 2, h // 2, w, c).permute(0, 4, 1, 2, 3).reshape(n, c, h, w)
+        return self.last(y.tanh())
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_several_images_at_once_are_the_same_as_one_by_one(norm):
+    """A norm over the batch mixes images, so that they are taken one by one."""
+    torch.manual_seed(0)
+    parts = [nn.BatchNorm2d(2, track_running_stats=False)] if norm else []
+    net, batch = nn.Sequential(Windows(), *parts).double().eval(), images(6, 8)
+    reading, program = read(net, (8, 8))
+    nodes = [node.name for node in program.graph.nodes if node.name in reading.analysis.nodes]
+    units = {name: unit for name, (unit, _) in centres(program, tuple(nodes)).items()}
+    one_by_one, together = masses(program, batch, units), masses(program, batch, units, net)
+    for name in units:
+        assert np.allclose(one_by_one[name], together[name], rtol=1e-9, atol=1e-15)
+    assert {"conv2d", "tanh", "conv2d_1"} <= units.keys()
+    assert len(effective._portions(program, batch, units, net)) == (6 if norm else 3)
 
 
 def test_a_module_that_computes_nothing_has_the_field_of_what_enters_it():

@@ -16,10 +16,10 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.detection.backbone_utils import mobilenet_backbone
 
 from rfsearch import field
-from rfsearch.analysis import attention, windows
+from rfsearch.analysis import attention, verify, windows
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.follow import trace
-from rfsearch.analysis.verify import disagreements
+from rfsearch.analysis.verify import Comparison, compare, disagreements
 from tests.analysis.networks import (
     CHANNELS,
     Constant,
@@ -121,6 +121,18 @@ def test_a_broken_rule_is_found(rule, monkeypatch):
     monkeypatch.setattr(field, "window_taps", broken)
     assert disagreements(layer, (9, 9), runs="every line") != []
     assert disagreements(layer, (9, 9), runs="half-planes") != []
+
+
+def test_half_planes_are_as_many_as_the_budget_holds(monkeypatch):
+    net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 5, 2, 2))
+    every = compare(net, (9, 40), runs="half-planes")
+    assert every == Comparison((), 1.0)  # a small network: all borders
+    monkeypatch.setattr(verify, "BUDGET", 0)
+    few = compare(net, (9, 40))
+    assert few.disagreements == ()
+    assert 0.3 < few.looked_at < 0.8
+    along = compare(net, (9, 40), axes=[1])
+    assert along.looked_at < few.looked_at
 
 
 def test_groups_left_out_of_a_join_are_found(monkeypatch):

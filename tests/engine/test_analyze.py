@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rfsearch.engine import analyze as room
 from rfsearch.engine.analyze import Options, analyze_and_tell, parse_size
 from rfsearch.errors import UserError
 from rfsearch.reporting import figures
+from rfsearch.reporting.layer_table import render
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +58,12 @@ def test_no_sizes(size):
         parse_size(size)
 
 
+@pytest.mark.parametrize("size", ["16x64x64", (128,), [16, 64, 64]])
+def test_signals_and_volumes_are_no_images(size):
+    with pytest.raises(UserError, match="networks of images, with a height and a width, not of"):
+        parse_size(size)
+
+
 def test_random_weights_and_noise_follow_the_seed():
     def mass(seed: int) -> np.ndarray:
         found = rfsearch.analyze("resnet18", 32, effective=True, seed=seed)
@@ -80,7 +88,11 @@ def test_data_for_effective_fields():
 
 
 def test_verify_says_whether_walk_and_probe_agree():
-    assert rfsearch.analyze(small(), 12, verify=True).disagreements == ()
+    found = rfsearch.analyze(small(), 12, verify=True)
+    assert (found.disagreements, found.looked_at) == ((), 1.0)
+    assert "agree on every element of every tensor." in render([found], 100)
+    part = render([replace(found, looked_at=0.25)], 100)
+    assert "looked at 25 % of the borders" in " ".join(part.split())
     assert rfsearch.analyze(small(), 12).disagreements is None
 
 
