@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
-from rfsearch.analysis import COLUMNS, walk, write_layers
+from rfsearch.analysis import COLUMNS, Analysis, walk, write_layers
 from rfsearch.errors import UserError
 
 
@@ -46,14 +47,19 @@ def test_published_fields(build, arguments, layer, size, jump, start):
     assert row.field_clipped_w <= 192
     assert start is None or row.start_h == row.start_w == start
     assert sum(layer.params for layer in found.layers) == found.totals.params
+    assert found.joins == ()  # all of these are aligned
+
+
+@cache
+def mobilenet() -> Analysis:
+    return walk(on_paper(models.mobilenet_v2), (224, 224))
 
 
 @pytest.mark.parametrize(
     ("kernel", "size", "million"), [(3, 1035, 17), (5, 1579, 47), (7, 2123, 93)]
 )
 def test_pools_in_every_block_of_mobilenet(kernel, size, million):
-    net = on_paper(models.mobilenet_v2)
-    plain = walk(net, (224, 224))
+    net, plain = on_paper(models.mobilenet_v2), mobilenet()
     for i in range(2, 18):
         net.features[i].conv[1].append(nn.MaxPool2d(kernel, 1, kernel // 2))
     found = walk(net, (224, 224))
@@ -67,7 +73,7 @@ def test_pools_in_every_block_of_mobilenet(kernel, size, million):
 
 
 def test_numbers_of_mobilenet():
-    found = walk(on_paper(models.mobilenet_v2), (224, 224))
+    found = mobilenet()
     assert found.totals.params == 3_504_872
     assert found.totals.macs == 300_774_272
     stem, last = found.layers[0], found.layers[-1]
@@ -274,14 +280,9 @@ def test_joins_that_do_not_align_are_told():
     assert pyramid.source.startswith("test_walk.py:")
 
 
-def test_aligned_networks_have_no_such_joins():
-    assert walk(on_paper(models.resnet50), (64, 64)).joins == ()
-    assert walk(on_paper(models.densenet121), (64, 64)).joins == ()
-
-
 def test_maps_with_channels_last_have_height_and_width():
     with torch.device("meta"):
-        net = models.SwinTransformer([4, 4], 8, [2, 2], [2, 2], [4, 4])
+        net = models.SwinTransformer([4, 4], 8, [1, 1], [2, 2], [4, 4])
     row = walk(net, (32, 64)).of("features.1.0.norm1")
     assert (row.height, row.width, row.out_channels) == (8, 16, 8)
 
