@@ -25,7 +25,7 @@ from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.movement import constant
 from rfsearch.analysis.reach import DEAD_HI, DEAD_LO, Reach
 from rfsearch.errors import UserError
-from rfsearch.field import EMPTY_LO, Intervals, whole_taps
+from rfsearch.field import EMPTY_HI, EMPTY_LO, Intervals, whole_taps
 
 _HALFWAY = (EMPTY_LO + DEAD_LO) // 2
 
@@ -80,7 +80,21 @@ def softmax(call: Call) -> Value:
 def _softmax(value: Value, dim: int) -> Value:
     dead = _dead(value)
     result = value.join(statistic(value, dim))
-    return result if dead is None else _kill(result, dead)
+    return result if dead is None else _without_choice(_kill(result, dead), dead, dim)
+
+
+def _without_choice(value: Value, dead: NDArray[np.bool_], dim: int) -> Value:
+    """Where a mask leaves one element alone, its share is 1 whatever the image."""
+    alive = ~np.broadcast_to(dead, value.shape)
+    alone = alive & (alive.sum(dim, keepdims=True) == 1)
+    if not alone.any():
+        return value
+
+    def change(reach: Reach) -> Reach:
+        lo, hi = np.where(alone, EMPTY_LO, reach.lo), np.where(alone, EMPTY_HI, reach.hi)
+        return Reach(reach.kind, Intervals(lo, hi)).compact()
+
+    return Value(value.shape, tuple(axis.each(change) for axis in value.axes))
 
 
 def statistic(value: Value, dim: int) -> Value:
