@@ -151,7 +151,8 @@ def bilinear(call: Call) -> Value:
 def bilinear_macs(call: Call) -> int:
     """Every weight for every place, and the second product."""
     weight: Value = call["weight"]
-    return prod(call.shape[:-1]) * (prod(weight.shape) + prod(weight.shape[:2]))
+    places = prod(call.shape[:-1])
+    return places * (prod(weight.shape) + prod(weight.shape[:2]))
 
 
 def similarity(call: Call) -> Value:
@@ -184,7 +185,8 @@ def _without(value: Value, dims: list[int]) -> Value:
 def tensordot_macs(call: Call) -> int:
     """Outputs times the inputs of each."""
     value: Value = call["self"]
-    return prod(call.shape) * prod(value.shape[dim] for dim in call["dims_self"])
+    shared: list[int] = call["dims_self"]
+    return prod(call.shape) * prod(value.shape[dim] for dim in shared)
 
 
 def product_macs(call: Call) -> int:

@@ -156,19 +156,15 @@ def read(
 
 
 def with_effective(
-    reading: Reading,
-    program: ExportedProgram,
-    images: Tensor,
-    source: str,
-    module: nn.Module | None = None,
+    reading: Reading, program: ExportedProgram, images: Tensor, source: str
 ) -> Reading:
     """The reading with the effective field of every layer that sees something by itself.
 
     ``images`` (N, C, H, W) are normalised as the network expects them; ``source`` says what they
-    are. With the ``module`` several images are run at once, which is quicker.
+    are.
     """
     units = _units(reading, program)
-    found = masses(program, images.to(_like(program)), units, module)
+    found = masses(program, images.to(_like(program)), units)
     by_row = tuple(found.get(node) for node in reading.analysis.nodes)
     sizes = tuple(
         None if mass is None else {share: square(mass, share) for share in SHARES}

@@ -289,7 +289,7 @@ def _read(
         images, source = _images(subject, options)
         layers = sum(row.kind in SEES for row in reading.layers)
         note(f"{subject.name}: effective fields of {layers} layers on {len(images)} images")
-        reading = with_effective(reading, program, images, source, subject.module)
+        reading = with_effective(reading, program, images, source)
     if options.verify:
         note(f"{subject.name}: comparing with the probe")
         found = compare(subject.module, size, channels)

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2
 
-from rfsearch.analysis import effective
-from rfsearch.analysis.effective import effective_maps, effective_sizes, masses
+from rfsearch.analysis.effective import effective_maps, effective_sizes
 from rfsearch.analysis.reading import read
 from rfsearch.analysis.squares import bars, square
 from rfsearch.analysis.units import centres
@@ -123,20 +122,11 @@ class Windows(nn.Module):
         return self.last(y.tanh())
 
 
-@pytest.mark.parametrize("norm", [False, True])
-def test_several_images_at_once_are_the_same_as_one_by_one(norm):
-    """A norm over the batch mixes images, so that they are taken one by one."""
-    torch.manual_seed(0)
-    parts = [nn.BatchNorm2d(2, track_running_stats=False)] if norm else []
-    net, batch = nn.Sequential(Windows(), *parts).double().eval(), images(6, 8)
+def test_maps_behind_windows_have_a_centre_again():
+    """Their batch, of length 1, does not run over the image."""
+    net = Windows().double()
     reading, program = read(net, (8, 8))
-    nodes = [node.name for node in program.graph.nodes if node.name in reading.analysis.nodes]
-    units = {name: unit for name, (unit, _) in centres(program, tuple(nodes)).items()}
-    one_by_one, together = masses(program, batch, units), masses(program, batch, units, net)
-    for name in units:
-        assert np.allclose(one_by_one[name], together[name], rtol=1e-9, atol=1e-15)
-    assert {"conv2d", "tanh", "conv2d_1"} <= units.keys()
-    assert len(effective._portions(program, batch, units, net)) == (6 if norm else 3)
+    assert {"conv2d", "tanh", "conv2d_1"} <= centres(program, reading.analysis.nodes).keys()
 
 
 def test_a_module_that_computes_nothing_has_the_field_of_what_enters_it():

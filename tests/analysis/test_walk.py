@@ -186,7 +186,7 @@ def test_memory_that_is_not_in_plain_order_is_told():
 
     with pytest.raises(UserError, match=r"memory is not in plain order.*contiguous\(\)"):
         walk(Strided(), (8, 8))
-    assert walk(Strided(), (8, 8), ignore_unknown=True).layers == ()
+    assert [row.at_least for row in walk(Strided(), (8, 8), ignore_unknown=True).layers] == [True]
 
 
 def test_windows_drawn_at_random_have_no_field():
