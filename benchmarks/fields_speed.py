@@ -1,15 +1,17 @@
 """How long reading a network takes: torch.export, and the walk alone.
 
-    python benchmarks/fields_speed.py [--timm]
+    python benchmarks/fields_speed.py [--timm] [--again]
 
 In one warm process with one thread, the best of three. --timm adds the smallest model of those
-timm families that took longest in reports/fields/table.csv.
+timm families that took longest in reports/fields/table.csv. Writes reports/fields/speed.csv row by
+row and goes on where it stopped; --again measures every row anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -23,7 +25,9 @@ from torchvision import models
 from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
 
-TABLE = Path(__file__).parents[1] / "reports" / "fields" / "table.csv"
+FOLDER = Path(__file__).parents[1] / "reports" / "fields"
+TABLE, MEASURED = FOLDER / "table.csv", FOLDER / "speed.csv"
+COLUMNS = ("network", "pixels", "export_seconds", "walk_seconds", "load")
 NUM_SLOWEST = 3
 LIMITS = {"mobilenet_v2": (2.0, 0.1)}  # seconds: export and walk together, the walk alone
 SLOWEST = (15.0, 15.0)
@@ -52,11 +56,29 @@ def slowest() -> list[tuple[str, int]]:
     return [(row["model"], int(row["image_size"].split("×")[0])) for row in rows[:NUM_SLOWEST]]
 
 
+def known() -> dict[str, dict[str, str]]:
+    """Rows measured before, by network."""
+    if not MEASURED.exists():
+        return {}
+    with MEASURED.open(newline="", encoding="utf-8") as file:
+        return {row["network"]: row for row in csv.DictReader(file)}
+
+
+def write(rows: dict[str, dict[str, str]]) -> None:
+    """The whole table anew."""
+    with MEASURED.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--timm", action="store_true", help="the slowest timm families too")
+    parser.add_argument("--again", action="store_true", help="rows that were measured before too")
     options = parser.parse_args()
+    rows = {} if options.again else known()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     cases = [(name, 224, partial(models.get_model, name), LIMITS.get(name))
@@ -66,14 +88,20 @@ def main() -> None:
 
         cases += [(name, size, partial(timm.create_model, name), SLOWEST)
                   for name, size in slowest()]  # fmt: skip
-    print(f"{'network':32} {'pixels':>6} {'export s':>9} {'walk s':>8}  limit")
+    print(f"{'network':32} {'pixels':>6} {'export s':>9} {'walk s':>8} {'load':>5}  limit")
     for name, size, build, limit in cases:
-        exported, walked = seconds(build, size)
+        if name not in rows:
+            numbers = (f"{number:.3f}" for number in seconds(build, size))
+            load = f"{os.getloadavg()[0]:.1f}"
+            rows[name] = dict(zip(COLUMNS, (name, str(size), *numbers, load), strict=True))
+            write(rows)
+        exported, walked = (float(rows[name][f"{what}_seconds"]) for what in ("export", "walk"))
         verdict = ""
         if limit:
             kept = exported + walked <= limit[0] and walked <= limit[1]
             verdict = f"{limit[0]:g} s, walk {limit[1]:g} s: {'kept' if kept else 'broken'}"
-        print(f"{name:32} {size:6} {exported:9.2f} {walked:8.3f}  {verdict}", flush=True)
+        print(f"{name:32} {size:6} {exported:9.2f} {walked:8.3f} {rows[name]['load']:>5}  "
+              f"{verdict}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """The walk against the probe on every network that torchvision has and one of every timm family.
 
-    python benchmarks/fields_sweep.py [--only NAME ...] [--again]
+    python benchmarks/fields_sweep.py [--only NAME ...] [--again] [--strips]
+                                      [--minutes 30] [--gigabytes 20]
 
 Writes reports/fields/table.csv row by row and goes on where it stopped; --again takes those rows
-anew that do not say yes. One process, one thread. When all rows are there, writes README.md.
+anew that do not say yes, --strips those without a strip. One process, one thread. A network that
+takes longer or more memory than it may is told in its row. When all rows are there, writes
+README.md.
 """
 
 from __future__ import annotations
@@ -11,9 +14,12 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
+import resource
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -25,7 +31,7 @@ from torch import nn
 from torch.export import ExportedProgram
 from torchvision import models
 
-from rfsearch.analysis import Analysis, Layer, disagreements, walk
+from rfsearch.analysis import Analysis, Layer, compare, walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.probe import runs
 from rfsearch.errors import UserError
@@ -34,6 +40,7 @@ FOLDER = Path(__file__).parents[1] / "reports" / "fields"
 TABLE = FOLDER / "table.csv"
 MAX_PARAMS = 120_000_000  # for more than the smallest network of a family, in float64 on 24 GB
 SIZES = (64, 96, 128)  # pixels; the network's own size where it takes none of these
+STRIP = 32, 2048  # pixels: the narrow side at least, the long one at most
 OWN = {"segmentation": 224, "detection": 320}
 
 
@@ -51,6 +58,8 @@ class Row:
     export_seconds: float | str = ""
     verify_seconds: float | str = ""
     agrees: str = ""
+    looked_at: float | str = ""
+    strip: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,16 +128,37 @@ def look(network: Network) -> Row:
         except UserError as error:
             failed = str(error)
             continue
-        return with_(start, **compare(net, size, program, exported - began))
+        row = with_(start, **compared(net, size, program, exported - began))
+        return with_(row, strip=strip(net, size, int(row.field_w or 0)))
     return with_(start, agrees=f"failed: {failed}")
 
 
-def compare(net: nn.Module, size: int, program: ExportedProgram, seconds: float) -> dict[str, Any]:
+def strip(net: nn.Module, size: int, field: int) -> str:
+    """The comparison along the long side of a strip, where fields larger than the square are
+    whole: its size and the verdict; empty where no field is larger."""
+    long = min(-(-2 * field // 64) * 64, STRIP[1])
+    if long <= size:
+        return ""
+    for narrow in dict.fromkeys((STRIP[0], size)):
+        try:
+            program = capture(net, (narrow, long))
+            found = compare(net, (narrow, long), program=program, axes=[1])
+        except (UserError, RuntimeError):  # takes squares alone, or sizes that are not these
+            continue
+        verdict = "yes" if not found.disagreements else f"no: {found.disagreements[0]}"
+        return f"{narrow}×{long}: {verdict} ({100 * found.looked_at:.0f} %)"
+    return "takes none"
+
+
+def compared(
+    net: nn.Module, size: int, program: ExportedProgram, seconds: float
+) -> dict[str, Any]:
     """The columns of a network that could be captured."""
     began = time.perf_counter()
     found = walk(net, (size, size), program=program)
     walked = time.perf_counter()
-    wrong = disagreements(net, (size, size), program=program)
+    both = compare(net, (size, size), program=program)
+    wrong = both.disagreements
     last = trunk(found)
     return {
         "image_size": f"{size}×{size}", "layers": len(found.layers),
@@ -136,7 +166,24 @@ def compare(net: nn.Module, size: int, program: ExportedProgram, seconds: float)
         "walk_seconds": round(walked - began, 3), "export_seconds": round(seconds, 2),
         "verify_seconds": round(time.perf_counter() - walked, 1),
         "agrees": "yes" if not wrong else f"no, {len(wrong)} tensors: {wrong[0]}",
+        "looked_at": round(both.looked_at, 3),
     }  # fmt: skip
+
+
+@contextmanager
+def at_most(minutes: int) -> Iterator[None]:
+    """Raises a ``TimeoutError`` when they are over."""
+
+    def over(_signal: int, _frame: object) -> None:
+        raise TimeoutError(f"more than {minutes} minutes")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(60 * minutes)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def trunk(found: Analysis) -> Layer:
@@ -189,8 +236,10 @@ def tell(rows: dict[tuple[str, str], dict[str, str]], missing: list[str]) -> Non
         "`table.csv` has a row per network: the size of the image, the number of layers, the "
         "field of the last map without gates in pixels (beyond the border), seconds, and whether "
         "all tensors agree. Small networks are compared at every index of every tensor with one "
-        "run per row and column, larger ones with 16 runs of half-planes along each axis "
-        "(`rfsearch.analysis.disagreements`).", "",
+        "run per row and column, larger ones with 16 runs or more of half-planes along each axis; "
+        "`looked_at` is the share of all borders of fields that these look at, and `strip` the "
+        "same along the long side of a strip, where fields beyond the square are whole "
+        "(`rfsearch.analysis.compare`; rows made before these two columns leave them empty).", "",
     ]  # fmt: skip
     for title, some in (("Left out", out), ("Not in agreement", rest)):
         if some:
@@ -207,7 +256,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", help="models or timm modules, by name")
     parser.add_argument("--again", action="store_true", help="rows that do not say yes")
+    parser.add_argument("--strips", action="store_true", help="rows that say yes without a strip")
+    parser.add_argument("--minutes", type=int, default=30, help="for one network")
+    parser.add_argument("--gigabytes", type=int, default=20, help="for this process")
     options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (options.gigabytes << 30, resource.RLIM_INFINITY))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -217,11 +270,14 @@ def main() -> None:
         key = network.family, network.name
         wanted = not options.only or {network.name, network.family.split()[-1]} & {*options.only}
         done = key in rows and (rows[key]["agrees"] == "yes" or not options.again)
+        if options.strips and done:
+            done = rows[key]["agrees"] != "yes" or bool(rows[key].get("strip"))
         if not wanted or (done and not options.only):
             missing += [] if key in rows else [network.name]
             continue
         try:
-            row = look(network)
+            with at_most(options.minutes):
+                row = look(network)
         except Exception as error:  # told in the table, and the next one is tried
             row = Row(network.family, network.name, agrees=f"failed: {error!r}"[:500])
         rows[key] = {name: str(value) for name, value in asdict(row).items()}

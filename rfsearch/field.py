@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,7 @@ def _regular(first: NDArray[Any], width: int, step: int, n: int, rate: Fraction)
     return Taps(at, np.ones_like(at, dtype=bool), n, rate)
 
 
+@lru_cache(maxsize=1024)  # a network has few sorts of windows, and every walk asks for all
 def window_taps(
     n: int, m: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> Taps:
@@ -223,7 +224,7 @@ class Intervals:
     lo: Indices
     hi: Indices
 
-    @property
+    @cached_property
     def sizes(self) -> Indices:
         """(..., n): pixels from lo to hi, 0 where there are none."""
         sizes: Indices = np.maximum(0, self.hi - self.lo + 1)

@@ -3,15 +3,17 @@
 from rfsearch.analysis.effective import effective_maps, effective_sizes
 from rfsearch.analysis.layers import COLUMNS, Analysis, Join, Layer, Totals, write_layers
 from rfsearch.analysis.probe import probe
-from rfsearch.analysis.verify import disagreements
+from rfsearch.analysis.verify import Comparison, compare, disagreements
 from rfsearch.analysis.walk import walk
 
 __all__ = [
     "COLUMNS",
     "Analysis",
+    "Comparison",
     "Join",
     "Layer",
     "Totals",
+    "compare",
     "disagreements",
     "effective_maps",
     "effective_sizes",

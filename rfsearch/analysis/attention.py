@@ -10,6 +10,7 @@ survive every view.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from math import prod
 from typing import cast
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 
 from rfsearch.analysis import views
 from rfsearch.analysis.call import Call
-from rfsearch.analysis.dependence import DEAD_HI, DEAD_LO, Reach, Value
+from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.movement import constant
+from rfsearch.analysis.reach import DEAD_HI, DEAD_LO, Reach
 from rfsearch.errors import UserError
-from rfsearch.field import EMPTY_LO, Intervals, whole_taps
+from rfsearch.field import EMPTY_HI, EMPTY_LO, Intervals, whole_taps
 
 _HALFWAY = (EMPTY_LO + DEAD_LO) // 2
 
@@ -48,8 +50,12 @@ def _kill(value: Value, dead: NDArray[np.bool_]) -> Value:
 
 def added(call: Call) -> Value:
     """Element-wise with broadcasting; what −∞ is added to is dead."""
-    result = reduce(Value.join, call.values)
-    for value in call.values:
+    return _masked(reduce(Value.join, call.values), call.values)
+
+
+def _masked(result: Value, added: Sequence[Value]) -> Value:
+    """What −∞ in one of the summands leaves of a sum."""
+    for value in added:
         dead = None if value.is_data else _minus_infinity(value)
         if dead is not None:
             result = _kill(result, dead)
@@ -74,7 +80,21 @@ def softmax(call: Call) -> Value:
 def _softmax(value: Value, dim: int) -> Value:
     dead = _dead(value)
     result = value.join(statistic(value, dim))
-    return result if dead is None else _kill(result, dead)
+    return result if dead is None else _without_choice(_kill(result, dead), dead, dim)
+
+
+def _without_choice(value: Value, dead: NDArray[np.bool_], dim: int) -> Value:
+    """Where a mask leaves one element alone, its share is 1 whatever the image."""
+    alive = ~np.broadcast_to(dead, value.shape)
+    alone = alive & (alive.sum(dim, keepdims=True) == 1)
+    if not alone.any():
+        return value
+
+    def change(reach: Reach) -> Reach:
+        lo, hi = np.where(alone, EMPTY_LO, reach.lo), np.where(alone, EMPTY_HI, reach.hi)
+        return Reach(reach.kind, Intervals(lo, hi)).compact()
+
+    return Value(value.shape, tuple(axis.each(change) for axis in value.axes))
 
 
 def statistic(value: Value, dim: int) -> Value:
@@ -84,11 +104,12 @@ def statistic(value: Value, dim: int) -> Value:
 
 
 def product(call: Call) -> Value:
-    """A matrix product, with batches and vectors as torch has them; a third tensor is added."""
+    """A matrix product, with batches and vectors as torch has them; a third tensor is added, such
+    as a mask."""
     *more, left, right = call.values
     found = multiplied(left, right)
     assert found.shape == call.shape, call.name
-    return reduce(Value.join, more, found)
+    return _masked(reduce(Value.join, more, found), more)
 
 
 def multiplied(left: Value, right: Value) -> Value:
@@ -119,6 +140,53 @@ def distances(call: Call) -> Value:
     first, second = call["x1"], call["x2"]
     swapped = [*range(len(second.shape) - 2), -1, -2]
     return multiplied(first, views.permute(second, swapped))
+
+
+def bilinear(call: Call) -> Value:
+    """x1ᵀ·W·x2 for every output: all of the last dimension of both."""
+    rows = [call[name].mix(-1) for name in ("input1", "input2") if call[name].is_data]
+    return views.expand(reduce(lambda a, b: a.join(b, gates=False), rows), call.shape)
+
+
+def bilinear_macs(call: Call) -> int:
+    """Every weight for every place, and the second product."""
+    weight: Value = call["weight"]
+    places = prod(call.shape[:-1])
+    return places * (prod(weight.shape) + prod(weight.shape[:2]))
+
+
+def similarity(call: Call) -> Value:
+    """Cosine similarity or distance of vectors along one dimension."""
+    dim = call.arguments.get("dim", -1)
+    num = max(len(value.shape) for value in call.values)
+    both = reduce(lambda a, b: a.join(b, gates=False), (v.lift(num) for v in call.values))
+    return views.reshape(both.mix(dim), call.shape)
+
+
+def tensordot(call: Call) -> Value:
+    """A product over some dimensions of both tensors; the others side by side."""
+    left, right = (_without(call[name], call[dims]) for name, dims in
+                   (("self", "dims_self"), ("other", "dims_other")))  # fmt: skip
+    num = len(right.shape)
+    wide = views.reshape(left, (*left.shape, *[1] * num)) if left.is_data else Value(
+        (*left.shape, *[1] * num), (), left.params)  # fmt: skip
+    return wide.join(right, gates=False)
+
+
+def _without(value: Value, dims: list[int]) -> Value:
+    """Mixed along these dimensions, which are dropped."""
+    gone = {dim % len(value.shape) for dim in dims}
+    left = tuple(n for dim, n in enumerate(value.shape) if dim not in gone)
+    if not value.is_data:
+        return Value(left, (), value.params)
+    return views.reshape(reduce(lambda v, dim: v.mix(dim), gone, value), left)
+
+
+def tensordot_macs(call: Call) -> int:
+    """Outputs times the inputs of each."""
+    value: Value = call["self"]
+    shared: list[int] = call["dims_self"]
+    return prod(call.shape) * prod(value.shape[dim] for dim in shared)
 
 
 def product_macs(call: Call) -> int:

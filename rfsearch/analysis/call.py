@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from rfsearch.analysis.dependence import Value
@@ -54,12 +55,12 @@ class Call:
         """Shape of the first tensor returned."""
         return self.shapes[0]
 
-    @property
+    @cached_property
     def values(self) -> list[Value]:
         """All tensors among the arguments, in order."""
         return [value for argument in self.arguments.values() for value in tensors(argument)]
 
-    @property
+    @cached_property
     def data(self) -> list[Value]:
         """The tensors that depend on the image."""
         return [value for value in self.values if value.is_data]
@@ -112,6 +113,7 @@ class Rule:
         window_ops: compares or adds of pooling.
         data_dependent: whether what it reads depends on the image itself, so that the result is
             the most it can depend on.
+        contiguous: it reads memory as it lies, and is known for tensors in plain order alone.
     """
 
     result: Callable[[Call], Result]
@@ -121,3 +123,4 @@ class Rule:
     macs: Callable[[Call], int] = nothing_counted
     window_ops: Callable[[Call], int] = nothing_counted
     data_dependent: Callable[[Call], bool] = never
+    contiguous: bool = False

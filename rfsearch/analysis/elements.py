@@ -122,6 +122,23 @@ def spread_together(call: Call) -> tuple[Value, ...]:
     )
 
 
+def most_so_far(call: Call) -> tuple[Value, Value]:
+    """cummax, cummin: values, and where they stand."""
+    found = cumulative(call)
+    return found, found
+
+
+def kronecker(call: Call) -> Value:
+    """Every element of one tensor with every one of the other, blocks side by side."""
+    num = len(call.shape)
+    spread = []
+    for i, value in enumerate(call.values):
+        shape = (1,) * (num - len(value.shape)) + value.shape
+        pairs = [(n, 1) if i == 0 else (1, n) for n in shape]
+        spread.append(views.reshape(value, [n for pair in pairs for n in pair]))
+    return views.reshape(spread[0].join(spread[1], gates=False), call.shape)
+
+
 def outer(call: Call) -> Value:
     """Every element of one vector with every one of the other."""
     left, right = call.values

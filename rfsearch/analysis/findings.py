@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from rfsearch.analysis.feasible import AXES, Smallest, is_spatial
 from rfsearch.analysis.layers import Analysis, Layer
+from rfsearch.analysis.stages import field_of, gate_rows, label, stages, trunk
 
 COVERS = (0.5, 1.0)
 """Shares of the image for which the first layer that sees so much is named."""
@@ -24,30 +24,6 @@ class Finding:
     name: str
     sentence: str
     layers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Layers in a row whose outputs lie equally far apart.
-
-    Attributes:
-        jump_h, jump_w: that distance, in input pixels.
-        height, width: the map.
-        first, last: names of the layers.
-        field_h, field_w: largest field without gates at its end; ``enters_h`` at its beginning.
-    """
-
-    jump_h: float
-    jump_w: float
-    height: int
-    width: int
-    first: str
-    last: str
-    num_layers: int
-    enters_h: int
-    enters_w: int
-    field_h: int
-    field_w: int
 
 
 def findings(
@@ -77,7 +53,7 @@ def unproductive(layer: Layer) -> bool:
 def _unproductive(analysis: Analysis) -> Iterator[Finding]:
     spatial = [i for i, row in enumerate(analysis.layers) if is_spatial(row)]
     idle = [i for i in spatial if unproductive(analysis.layers[i])]
-    names = tuple(_name(analysis.layers[i]) for i in idle)
+    names = tuple(label(analysis.layers[i]) for i in idle)
     at = f"at {_pixels(analysis.image_size)} pixels"
     if not spatial:
         return
@@ -92,7 +68,7 @@ def _unproductive(analysis: Analysis) -> Iterator[Finding]:
         yield Finding(
             "unproductive-tail",
             f"From {since} on, no layer sees anything new {at}.",
-            tuple(_name(analysis.layers[i]) for i in tail),
+            tuple(label(analysis.layers[i]) for i in tail),
         )
     verb = "is" if len(idle) == 1 else "are"
     yield Finding(
@@ -111,7 +87,7 @@ def _since(layers: Sequence[Layer], first: int, busy: int) -> str:
         inside = [i for i, row in enumerate(layers) if f"{row.name}.".startswith(f"{block}.")]
         if min(inside) > busy:
             return block
-    return _name(layers[first])
+    return label(layers[first])
 
 
 def _range(analysis: Analysis, smallest: tuple[Smallest, Smallest] | None) -> Iterator[Finding]:
@@ -121,7 +97,7 @@ def _range(analysis: Analysis, smallest: tuple[Smallest, Smallest] | None) -> It
     everything = any(_global(row, analysis.image_size) for row in analysis.layers)
     if everything and not (smallest[0].exact and smallest[1].exact):
         return  # a network of tokens for one size: there is no range to tell
-    largest = [None if everything else max(_field(row, axis) for row in maps) for axis in AXES]
+    largest = [None if everything else max(field_of(row, axis) for row in maps) for axis in AXES]
     if len(set(smallest)) == 1 and len(set(largest)) == 1:
         yield Finding("range", _range_sentence("images", "a side", smallest[0], largest[0]))
         return
@@ -162,10 +138,6 @@ def _global(row: Layer, image_size: tuple[int, int]) -> bool:
     )
 
 
-def _field(row: Layer, axis: str) -> int:
-    return int(getattr(row, f"field_no_gates_{axis}"))
-
-
 def _cover(analysis: Analysis, what: str, column: str) -> Iterator[Finding]:
     """The first layer that sees half the image and the first that sees all of it."""
     gates = gate_rows(analysis.layers)
@@ -185,11 +157,11 @@ def _cover(analysis: Analysis, what: str, column: str) -> Iterator[Finding]:
         if first is None:
             best = max(rows, key=lambda row: min(_both(row, column)))
             largest = _pixels(_both(best, column))
-            parts.append(f"none reaches {words} (largest: {largest} pixels, {_name(best)})")
+            parts.append(f"none reaches {words} (largest: {largest} pixels, {label(best)})")
             break
-        again = named[-1:] == [_name(first)]
-        parts.append(f"{'and' if again else f'{_name(first)} is the first to reach'} {words}")
-        named.append(_name(first))
+        again = named[-1:] == [label(first)]
+        parts.append(f"{'and' if again else f'{label(first)} is the first to reach'} {words}")
+        named.append(label(first))
     told = "; ".join(parts).replace("; and ", " and ")
     yield Finding(
         f"{column.replace('_', '-')}-covers",
@@ -213,69 +185,17 @@ def _gates(analysis: Analysis) -> Iterator[Finding]:
         for row in analysis.layers
         if row.field_no_gates_h is not None and row.field_no_gates_w is not None
         if (row.field_clipped_h, row.field_clipped_w) == analysis.image_size
-        if any(_field(row, axis) < size for axis, size in zip(AXES, analysis.image_size,
+        if any(field_of(row, axis) < size for axis, size in zip(AXES, analysis.image_size,
                                                              strict=True))
     ]  # fmt: skip
     if through:
         yield Finding(
             "gates",
-            f"Through a gate (squeeze-and-excitation, a norm over space), {_name(through[0])} and "
+            f"Through a gate (squeeze-and-excitation, a norm over space), {label(through[0])} and "
             f"{len(through) - 1} later layers depend on the whole image by one number per "
             "channel; gates left out, their fields are smaller.",
-            tuple(map(_name, through)),
+            tuple(map(label, through)),
         )
-
-
-def _pooled(layers: Sequence[Layer]) -> tuple[set[int], set[int]]:
-    """Rows from a pooling to a single element on: those before maps go on, and those at the end.
-
-    The first belong to gates and to pyramids' widest level, the second to the head.
-    """
-    before: set[int] = set()
-    current: set[int] = set()
-    for i, row in enumerate(layers):
-        single = row.height == row.width == 1
-        if single and (current or (row.kind == "pool" and max(row.kernel_h or 1,
-                                                             row.kernel_w or 1) > 1)):  # fmt: skip
-            current.add(i)
-        elif not single and row.height is not None:
-            before |= current
-            current = set()
-    return before, current
-
-
-def gate_rows(layers: Sequence[Layer]) -> set[int]:
-    """Indices of the rows inside gates: single numbers per channel, on the way back to a map."""
-    return _pooled(layers)[0]
-
-
-def trunk(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """The rows whose outputs are maps, without gates and head."""
-    left_out = set().union(*_pooled(layers))
-    return tuple(
-        row
-        for i, row in enumerate(layers)
-        if i not in left_out and row.jump_h and row.jump_w and row.height
-        if row.field_no_gates_h and row.field_no_gates_w
-    )
-
-
-def stages(analysis: Analysis) -> tuple[Stage, ...]:
-    """The network by resolution: field against stage."""
-    maps = trunk(analysis.layers)
-    found = []
-    enters = (1, 1)
-    for (jump_h, jump_w), group in groupby(maps, key=lambda row: (row.jump_h, row.jump_w)):
-        rows = list(group)
-        last = rows[-1]
-        most = tuple(max(_field(row, axis) for row in rows) for axis in AXES)
-        assert jump_h is not None and jump_w is not None  # noqa: PT018 - for the type checker
-        found.append(
-            Stage(jump_h, jump_w, last.height or 0, last.width or 0, _name(rows[0]), _name(last),
-                  len(rows), *enters, *most)
-        )  # fmt: skip
-        enters = (most[0], most[1])
-    return tuple(found)
 
 
 def _by_stage(analysis: Analysis) -> Iterator[Finding]:
@@ -292,11 +212,11 @@ def _padded(analysis: Analysis) -> Iterator[Finding]:
     rows = [row for row in analysis.layers if (row.padding_share or 0) >= PADDED]
     if rows:
         most = max(rows, key=lambda row: row.padding_share or 0)
-        names = tuple(map(_name, rows))
+        names = tuple(map(label, rows))
         yield Finding(
             "padding",
             f"{len(rows)} layers have at least {_percent(PADDED)} of their kernel's positions on "
-            f"padding, most of all {_name(most)} ({_percent(most.padding_share or 0)}).",
+            f"padding, most of all {label(most)} ({_percent(most.padding_share or 0)}).",
             names,
         )
 
@@ -307,9 +227,9 @@ def _misaligned(analysis: Analysis) -> Iterator[Finding]:
         return
     rows = {(row.name, row.call): row for row in analysis.layers}
     places = list(dict.fromkeys((join.name, join.call) for join in analysis.joins))
-    names = tuple(_name(rows[place]) for place in places)
+    names = tuple(label(rows[place]) for place in places)
     worst = max(analysis.joins, key=lambda join: max(map(_off, join.offsets)))
-    off, where = max(map(_off, worst.offsets)), _name(rows[worst.name, worst.call])
+    off, where = max(map(_off, worst.offsets)), label(rows[worst.name, worst.call])
     jumps = ", ".join(f"{float(jump):g}" for jump in dict.fromkeys(worst.jumps))
     verb, noun = ("joins", "layer") if len(names) == 1 else ("join", "layers")
     yield Finding(
@@ -332,19 +252,13 @@ def _bounds(analysis: Analysis) -> Iterator[Finding]:
         "at_most": "are at most what is told, for an operator reads where the image tells it to",
     }
     for mark, reason in reasons.items():
-        names = tuple(_name(row) for row in analysis.layers if getattr(row, mark))
+        names = tuple(label(row) for row in analysis.layers if getattr(row, mark))
         if names:
             yield Finding(
                 mark.replace("_", "-"),
                 f"From {names[0]} on, the fields of {len(names)} layers {reason}.",
                 names,
             )
-
-
-def _name(row: Layer) -> str:
-    """The layer, and which call of it where there was an earlier one."""
-    name = row.name or "(network)"
-    return f"{name} (call {row.call})" if row.call else name
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -19,8 +19,9 @@ from torch.export import ExportedProgram
 
 from rfsearch.analysis.call import Call, Result, Rule
 from rfsearch.analysis.capture import TORCH, constants, shown
-from rfsearch.analysis.dependence import Axis, Reach, Value, image
-from rfsearch.analysis.rules import FOREIGN, RULES
+from rfsearch.analysis.dependence import Value, image
+from rfsearch.analysis.reach import Axis, Reach
+from rfsearch.analysis.rules import FOREIGN, REFUSED, RULES
 from rfsearch.errors import UserError
 from rfsearch.field import EMPTY_LO, Intervals
 
@@ -202,6 +203,8 @@ def _rule(node: fx.Node, call: Call, ignore_unknown: bool) -> Rule:
     if rule is None and ignore_unknown:
         return UNKNOWN
     where = f"called by {module_name(node) or 'the network itself'} at {source(node)}"
+    if node.target in REFUSED:
+        raise UserError(f"no rule for operator {call.name}, {where}: {REFUSED[node.target]}")
     if rule is None:
         known = {str(target) for target in RULES} | set(FOREIGN)
         near = get_close_matches(call.name, known, n=3) or ["none"]
@@ -215,14 +218,26 @@ def _rule(node: fx.Node, call: Call, ignore_unknown: bool) -> Rule:
         if rule.images is not None and name not in rule.images
         if isinstance(argument, Value) and argument.is_data
     ]
-    if odd and ignore_unknown:
+    scattered = rule.contiguous and not _in_plain_order(node)
+    if (odd or scattered) and ignore_unknown:
         return UNKNOWN
+    if scattered:
+        raise UserError(
+            f"no rule for operator {call.name} on a tensor whose memory is not in plain order, "
+            f"{where}; contiguous() before it puts it so"
+        )
     if odd:
         raise UserError(
             f"no rule for operator {call.name} with {', '.join(odd)} computed from the image, "
             f"{where}"
         )
     return rule
+
+
+def _in_plain_order(node: fx.Node) -> bool:
+    """Whether the first tensor lies in memory as its indices run, from the first element on."""
+    value: Tensor = node.all_input_nodes[0].meta["val"]
+    return bool(value.is_contiguous()) and int(value.storage_offset()) == 0
 
 
 def _ignored(call: Call) -> Result:

@@ -11,9 +11,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from rfsearch.analysis.dependence import Axis, Value
+from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import Step, source
 from rfsearch.analysis.layers import Join
+from rfsearch.analysis.reach import Axis
 from rfsearch.field import Indices
 
 

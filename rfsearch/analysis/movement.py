@@ -19,7 +19,8 @@ from torch import Tensor
 
 from rfsearch.analysis import views
 from rfsearch.analysis.call import Call, Result, tensors
-from rfsearch.analysis.dependence import DEAD_HI, DEAD_LO, KINDS, Axis, Reach, Value
+from rfsearch.analysis.dependence import Value
+from rfsearch.analysis.reach import DEAD_HI, DEAD_LO, KINDS, Axis, Reach
 from rfsearch.analysis.windows import each
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals
 

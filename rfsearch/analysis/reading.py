@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from rfsearch.analysis.capture import capture
-from rfsearch.analysis.effective import SHARES, Mass, masses, square
+from rfsearch.analysis.effective import SHARES, masses
 from rfsearch.analysis.feasible import Smallest, smallest_images
-from rfsearch.analysis.findings import Finding, Stage, findings, stages
+from rfsearch.analysis.findings import Finding, findings
 from rfsearch.analysis.layers import MARKS, Analysis, Layer
+from rfsearch.analysis.squares import Mass, square
+from rfsearch.analysis.stages import Stage, stages
 from rfsearch.analysis.units import Box, Unit, boxes, centres
 from rfsearch.analysis.walk import walk
 
@@ -64,6 +66,7 @@ class Reading:
         boxes: for each row what its centre unit sees, by kind of field; empty without a centre.
         effective: None where it was not asked for.
         disagreements: between the walk and the probe; None where they were not compared.
+        looked_at: share of all borders of fields that this comparison looked at.
     """
 
     model: str
@@ -73,6 +76,7 @@ class Reading:
     boxes: tuple[Mapping[str, Box], ...]
     effective: Effective | None = None
     disagreements: tuple[str, ...] | None = None
+    looked_at: float | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -123,6 +127,7 @@ class Reading:
         if self.disagreements is not None:
             record["verify"] = {
                 "agree": not self.disagreements,
+                "looked_at": self.looked_at,
                 "disagreements": list(self.disagreements),
             }
         return record

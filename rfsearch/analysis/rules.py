@@ -8,14 +8,24 @@ MACs count convolutions, linear layers and matrix products; ``window_ops`` count
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
 from rfsearch import field
-from rfsearch.analysis import attention, elements, movement, windows
+from rfsearch.analysis import attention, elements, movement, scatter, windows
 from rfsearch.analysis.call import Rule, always
+from rfsearch.analysis.families import (
+    ACTIVATIONS,
+    ARITHMETIC,
+    COMPARISONS,
+    ELEMENTWISE,
+    REDUCTIONS,
+    SHAPES,
+    SPECTRA,
+    SUMS,
+    overloads,
+)
 
 aten = torch.ops.aten
 
@@ -62,6 +72,9 @@ SPECTRUM = Rule(elements.over_vectors, None, IMAGE)
 SHAPE = Rule(elements.constants)
 PLACES = ("indices", "index")
 INDEXED = Rule(movement.placed, data_dependent=movement.unknown_places(*PLACES))
+PUT = Rule(scatter.put, data_dependent=movement.unknown_places("indices"))
+INDEX_ADDED = Rule(scatter.index_added, data_dependent=movement.unknown_places("index"))
+SCATTER_ADDED = Rule(scatter.scatter_added, data_dependent=movement.unknown_places("index"))
 GATHERED = Rule(movement.gathered, data_dependent=movement.unknown_places(*PLACES))
 
 
@@ -77,70 +90,6 @@ CUBIC = resampling(field.cubic_taps)
 SMOOTH_LINEAR = resampling(windows.smoothly(2))
 SMOOTH_CUBIC = resampling(windows.smoothly(4))
 
-
-def overloads(packets: Iterable[Any]) -> Iterator[Any]:
-    """Every overload of these operators that takes and returns tensors, written into or not."""
-    for packet in packets:
-        for name in packet.overloads():
-            found = getattr(packet, name)
-            written = [a for a in found._schema.arguments if a.is_out]
-            tensors = any("Tensor" in str(a.type) for a in found._schema.arguments)
-            if tensors and not written:
-                yield found
-
-
-ACTIVATIONS = (
-    aten.relu, aten.relu_, aten.relu6, aten.relu6_, aten.hardtanh, aten.hardtanh_, aten.hardswish,
-    aten.hardswish_, aten.hardsigmoid, aten.hardsigmoid_, aten.sigmoid, aten.sigmoid_, aten.silu,
-    aten.silu_, aten.gelu, aten.gelu_, aten.tanh, aten.tanh_, aten.elu, aten.elu_, aten.selu,
-    aten.selu_, aten.celu, aten.celu_, aten.leaky_relu, aten.leaky_relu_, aten.rrelu, aten.rrelu_,
-    aten.mish, aten.mish_, aten.softplus, aten.hardshrink, aten.softshrink, aten.threshold,
-    aten.threshold_, aten.log_sigmoid, aten.clamp_min, aten.clamp_min_, aten.clamp_max,
-    aten.clamp_max_,
-)  # fmt: skip
-ELEMENTWISE = (
-    aten.abs, aten.abs_, aten.absolute, aten.exp, aten.exp_, aten.expm1, aten.log, aten.log_,
-    aten.log1p, aten.log2, aten.log10, aten.sqrt, aten.sqrt_, aten.rsqrt, aten.rsqrt_,
-    aten.reciprocal, aten.reciprocal_, aten.square, aten.square_, aten.neg, aten.neg_, aten.sin,
-    aten.cos, aten.tan, aten.asin, aten.acos, aten.atan, aten.sinh, aten.cosh, aten.erf, aten.erfc,
-    aten.sign, aten.sgn, aten.floor, aten.ceil, aten.round, aten.trunc, aten.frac, aten.positive,
-    aten.logit, aten.sigmoid, aten.nan_to_num, aten.logical_not, aten.bitwise_not, aten.isnan,
-    aten.isinf, aten.isfinite, aten.angle, aten.real, aten.imag, aten.conj, aten._conj,
-    aten.resolve_conj, aten.resolve_neg, aten.clone, aten.contiguous, aten.alias, aten.detach,
-    aten.detach_, aten.to, aten._to_copy, aten.type_as, aten.lift_fresh, aten.lift_fresh_copy,
-    aten.dropout, aten.dropout_, aten.feature_dropout, aten.feature_dropout_, aten.alpha_dropout,
-    aten.alpha_dropout_, aten.feature_alpha_dropout, aten.native_dropout, aten.special_erf,
-    aten.special_expit, aten.special_log1p, aten.pow, aten.pow_, aten.float_power, aten.polar,
-    aten.deg2rad, aten.rad2deg,
-)  # fmt: skip
-ARITHMETIC = (
-    aten.mul, aten.mul_, aten.multiply, aten.multiply_, aten.div, aten.div_, aten.divide,
-    aten.true_divide, aten.floor_divide, aten.remainder, aten.fmod, aten.maximum, aten.minimum,
-    aten.fmax, aten.fmin, aten.lerp, aten.lerp_, aten.addcmul, aten.addcmul_, aten.addcdiv,
-    aten.addcdiv_, aten.atan2, aten.hypot, aten.logaddexp, aten.xlogy, aten.copysign, aten.complex,
-    aten.clamp, aten.clamp_, aten.clip,
-)  # fmt: skip
-SUMS = (aten.add, aten.add_, aten.sub, aten.sub_, aten.subtract, aten.rsub)
-COMPARISONS = (
-    aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne, aten.greater, aten.less,
-    aten.logical_and, aten.logical_or, aten.logical_xor, aten.bitwise_and, aten.bitwise_or,
-    aten.bitwise_xor,
-)  # fmt: skip
-REDUCTIONS = (
-    aten.mean, aten.sum, aten.amax, aten.amin, aten.prod, aten.var, aten.std, aten.var_mean,
-    aten.std_mean, aten.linalg_vector_norm, aten.norm, aten.logsumexp, aten.nansum, aten.nanmean,
-    aten.any, aten.all, aten.argmax, aten.argmin, aten.median, aten.aminmax, aten.count_nonzero,
-)  # fmt: skip
-SPECTRA = (
-    aten.fft_fft, aten.fft_ifft, aten.fft_rfft, aten.fft_irfft, aten.fft_fft2, aten.fft_ifft2,
-    aten.fft_rfft2, aten.fft_irfft2, aten.fft_fftn, aten.fft_ifftn, aten.fft_rfftn,
-    aten.fft_irfftn,
-)  # fmt: skip
-SHAPES = (
-    aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.rand_like,
-    aten.randn_like, aten.new_zeros, aten.new_ones, aten.new_empty, aten.new_full,
-    aten._assert_tensor_metadata, aten.sym_size,
-)  # fmt: skip
 
 RULES: dict[object, Rule] = {
     **dict.fromkeys(overloads(ELEMENTWISE), COPY),
@@ -236,6 +185,7 @@ RULES: dict[object, Rule] = {
     aten.addmm.default: PRODUCT,
     aten.baddbmm.default: PRODUCT,
     aten.outer.default: Rule(elements.outer, "linear"),
+    aten.kron.default: Rule(elements.kronecker, "linear"),
     aten.einsum.default: Rule(attention.einsum, "linear", macs=attention.einsum_macs),
     aten.scaled_dot_product_attention.default: Rule(
         attention.scaled, "attention", macs=attention.scaled_macs
@@ -259,12 +209,20 @@ RULES: dict[object, Rule] = {
     aten.group_norm.default: Rule(elements.group_norm, "norm", IMAGE),
     aten.diff.default: Rule(elements.differences, None, IMAGE),
     aten.cdist.default: Rule(attention.distances, "linear"),
+    aten.cosine_similarity.default: Rule(attention.similarity, "join"),
+    aten.pairwise_distance.default: Rule(attention.similarity, "join"),
+    aten.tensordot.default: Rule(attention.tensordot, "linear", macs=attention.tensordot_macs),
+    aten.bilinear.default: Rule(
+        attention.bilinear, "linear", ("input1", "input2"), macs=attention.bilinear_macs
+    ),
     aten.linalg_cross.default: Rule(elements.crossed, "join"),
     aten.embedding.default: Rule(elements.looked_up, None, ("indices",)),
     aten.one_hot.default: Rule(elements.looked_up, None, IMAGE),
     aten.cumsum.default: Rule(elements.cumulative, None, IMAGE),
     aten.cumprod.default: Rule(elements.cumulative, None, IMAGE),
     aten.logcumsumexp.default: Rule(elements.cumulative, None, IMAGE),
+    aten.cummax.default: Rule(elements.most_so_far, None, IMAGE),
+    aten.cummin.default: Rule(elements.most_so_far, None, IMAGE),
     aten.topk.default: CHOICE,
     aten.sort.default: CHOICE,
     aten.sort.stable: CHOICE,
@@ -337,7 +295,10 @@ RULES: dict[object, Rule] = {
     aten.native_channel_shuffle.default: MOVE,
     aten.repeat_interleave.self_int: MOVE,
     aten.rot90.default: MOVE,
+    aten.as_strided.default: Rule(movement.moved, contiguous=True),
     aten.diagonal.default: MOVE,
+    aten.index_fill.int_Scalar: INDEXED,
+    aten.quantile.scalar: REDUCTION,
     aten.diag_embed.default: MOVE,
     aten.tril.default: MOVE,
     aten.triu.default: MOVE,
@@ -351,8 +312,14 @@ RULES: dict[object, Rule] = {
     aten.copy_.default: Rule(elements.copied),
     aten.index.Tensor: INDEXED,
     aten.index_select.default: INDEXED,
-    aten.index_put.default: INDEXED,
-    aten.index_put_.default: INDEXED,
+    aten.index_put.default: PUT,
+    aten.index_put_.default: PUT,
+    aten.index_add.default: INDEX_ADDED,
+    aten.index_add_.default: INDEX_ADDED,
+    aten.scatter_add.default: SCATTER_ADDED,
+    aten.scatter_add_.default: SCATTER_ADDED,
+    aten.scatter_reduce.two: SCATTER_ADDED,
+    aten.scatter_reduce_.two: SCATTER_ADDED,
     aten.take_along_dim.default: INDEXED,
     aten.scatter.src: INDEXED,
     aten.gather.default: GATHERED,
@@ -365,6 +332,12 @@ RULES: dict[object, Rule] = {
     aten.where.ScalarSelf: Rule(movement.masked("condition")),
     aten.where.Scalar: Rule(movement.masked("condition")),
 }
+
+# Operators that cannot have a rule, and why.
+REFUSED: dict[object, str] = dict.fromkeys(
+    (aten.fractional_max_pool2d.default, aten.fractional_max_pool3d.default),
+    "it draws its windows at random on every run, so it has no field of its own",
+)
 
 # Operators of other libraries, by name: they are registered only once the library is imported.
 FOREIGN: dict[str, Rule] = {

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch.export import ExportedProgram
 
-from rfsearch.analysis.dependence import Reach, Value
+from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import trace_marked
+from rfsearch.analysis.reach import Reach
 
 BOXES = {
     "field": "largest",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,14 +16,29 @@ from torch.export import ExportedProgram
 from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import AT_MOST, follow, module_name, trace_marked
 from rfsearch.analysis.probe import exact_program, half, lines
+from rfsearch.analysis.spread import Found, Prepared
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals
 
 Runs = Literal["auto", "every line", "half-planes"]
 
-# Multiply-adds and elements of all runs together, above which half-planes take the place of
-# every line.
-EVERY_LINE = 1 << 32
-NUM_HALVES = 8  # per side and axis: 16 runs along each axis
+# Multiply-adds and elements of all runs together, about half a minute of one core; above it
+# half-planes take the place of every line, as many as it holds.
+BUDGET = 1 << 36
+NUM_HALVES = 8  # per side and axis at least: 16 runs along each axis
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Walk and probe, set side by side.
+
+    Attributes:
+        disagreements: one line per tensor.
+        looked_at: share of all borders of fields that were looked at; 1 where every index of
+            every tensor was.
+    """
+
+    disagreements: tuple[str, ...]
+    looked_at: float
 
 
 def disagreements(
@@ -33,7 +49,20 @@ def disagreements(
     runs: Runs = "auto",
     program: ExportedProgram | None = None,
 ) -> list[str]:
-    """Where the walk's intervals of ``kind`` differ from the probe's, one line per tensor.
+    """Those of ``compare``."""
+    return list(compare(module, image_size, channels, kind, runs, program).disagreements)
+
+
+def compare(
+    module: nn.Module,
+    image_size: tuple[int, int],
+    channels: int = 3,
+    kind: str = "seen",
+    runs: Runs = "auto",
+    program: ExportedProgram | None = None,
+    axes: Sequence[int] = (0, 1),
+) -> Comparison:
+    """Where the walk's intervals of ``kind`` differ from the probe's.
 
     Args:
         module: any module that takes one batch of images; it is not changed.
@@ -41,23 +70,29 @@ def disagreements(
         channels: of the image.
         kind: one of ``dependence.KINDS``.
         runs: ``every line`` runs the network once per row and column and compares both ends of
-            every interval. ``half-planes`` is for large networks: 16 runs along each axis with
-            one side of the image NaN, put where most tensors have a border of a field; what each
-            element should say is compared for all elements in every run, and borders elsewhere
-            are not looked at. ``auto`` decides by what the network costs.
+            every interval. ``half-planes`` is for large networks: 16 runs along each axis, or as
+            many more as ``BUDGET`` holds, with one side of the image NaN, put where most tensors
+            have a border of a field; what each element should say is compared for all elements
+            in every run, and borders elsewhere are not looked at. ``auto`` decides by what the
+            network costs.
         program: what ``exact_program`` gives for this module, where that is known already.
+        axes: of the image, 0 and 1, that half-planes are taken along; on a strip, long and
+            narrow, fields are seen whole that are clipped in a square.
 
     Behind an operator that reads where the image tells it to, and for indices that it returns,
     the walk is asked only to hold all that the probe finds.
     """
     program = program or exact_program(module, image_size, channels)
+    cost = _cost(program)
     if runs == "auto":
-        runs = "every line" if _cost(program) * sum(image_size) <= EVERY_LINE else "half-planes"
+        lines_fit = tuple(axes) == (0, 1) and cost * sum(image_size) <= BUDGET
+        runs = "every line" if lines_fit else "half-planes"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the module's code, which is not ours
         if runs == "every line":
-            return list(_by_lines(program, kind))
-        return list(_by_halves(program, image_size, kind))
+            return Comparison(tuple(_by_lines(program, kind)), 1.0)
+        num = max(NUM_HALVES, BUDGET // (2 * len(axes) * cost))
+        return _by_halves(program, image_size, kind, axes, num)
 
 
 def _cost(program: ExportedProgram) -> int:
@@ -114,32 +149,52 @@ def _place(node: fx.Node) -> str:
     return f"{node.name} ({module_name(node)})"
 
 
-def _by_halves(program: ExportedProgram, image_size: tuple[int, int], kind: str) -> Iterator[str]:
-    tensors = {}
+Tensors = dict[str, tuple[fx.Node, Value, bool]]
+
+
+def _by_halves(
+    program: ExportedProgram,
+    image_size: tuple[int, int],
+    kind: str,
+    axes: Sequence[int],
+    num: int,
+) -> Comparison:
+    tensors: Tensors = {}
+    wrong: dict[tuple[str, int], str] = {}
     for node, value, marks in trace_marked(program):
         if value.shape == tuple(node.meta["val"].shape):
             tensors[node.name] = node, value, AT_MOST in marks
         else:
-            yield _other_shape(node, value)
-    told = set()
-    for i, length in enumerate(image_size):
-        for start, stop in _halves(tensors, i, length, kind):
-            for seen in half(program, 2 + i, start, stop):
-                name, found = seen.name, seen.hit.numpy()
-                if name not in tensors or (name, i) in told:
-                    continue
-                node, value, at_most = tensors[name]
-                expected = _expected(value, i, kind, start, stop)
-                wrong = found & ~expected if at_most or seen.least else found != expected
-                if wrong.any():
-                    told.add((name, i))
-                    at = tuple(int(k) for k in np.argwhere(wrong)[0])
-                    side = f"{('rows', 'columns')[i]} {start}..{stop - 1}"
-                    says = "depends" if found[at] else "does not depend"
-                    yield (
-                        f"{_place(node)}, element {at}: {says} on {side} to the probe, not so to "
-                        f"the walk; {int(wrong.sum())} of {wrong.size} elements differ"
-                    )
+            wrong[node.name, 0] = _other_shape(node, value)
+    prepared, looked_at, borders = Prepared(program), 0, 0
+    for i in axes:
+        chosen = [_side(tensors, i, image_size[i], kind, low, num) for low in (True, False)]
+        looked_at += sum(side.looked_at for side in chosen)
+        borders += sum(side.borders for side in chosen)
+        for start, stop in (half_plane for side in chosen for half_plane in side.halves):
+            for seen in half(prepared, 2 + i, start, stop):
+                if seen.name in tensors and (seen.name, i) not in wrong:
+                    told = _difference(tensors[seen.name], seen, i, kind, start, stop)
+                    wrong |= {(seen.name, i): told} if told else {}
+    return Comparison(tuple(wrong.values()), looked_at / borders if borders else 1.0)
+
+
+def _difference(
+    tensor: tuple[fx.Node, Value, bool], seen: Found, i: int, kind: str, start: int, stop: int
+) -> str | None:
+    """What one half-plane shows otherwise than the walk says."""
+    (node, value, at_most), found = tensor, seen.hit.numpy()
+    expected = _expected(value, i, kind, start, stop)
+    wrong = found & ~expected if at_most or seen.least else found != expected
+    if not wrong.any():
+        return None
+    at = tuple(int(k) for k in np.argwhere(wrong)[0])
+    side = f"{('rows', 'columns')[i]} {start}..{stop - 1}"
+    says = "depends" if found[at] else "does not depend"
+    return (
+        f"{_place(node)}, element {at}: {says} on {side} to the probe, not so to "
+        f"the walk; {int(wrong.sum())} of {wrong.size} elements differ"
+    )
 
 
 def _expected(value: Value, i: int, kind: str, start: int, stop: int) -> NDArray[np.bool_]:
@@ -152,36 +207,53 @@ def _expected(value: Value, i: int, kind: str, start: int, stop: int) -> NDArray
     return np.broadcast_to(inside, value.shape)
 
 
-def _halves(
-    tensors: dict[str, tuple[fx.Node, Value, bool]], i: int, length: int, kind: str
-) -> list[tuple[int, int]]:
-    """One side of the image each, put where the walk sees the most borders of fields.
+@dataclass(frozen=True)
+class _Side:
+    """Half-planes from one side of the image, and how many borders of fields they look at."""
+
+    halves: list[tuple[int, int]]
+    looked_at: int
+    borders: int
+
+
+def _side(tensors: Tensors, i: int, length: int, kind: str, low: bool, num: int) -> _Side:
+    """Put where the walk sees the most borders of fields, ``num`` at most.
 
     The border of a tensor's field at a pixel is seen from both sides: with the half-plane up to
     it, and with the one that ends just before.
     """
-    lows, highs = [], []
+    found = []
     for _, value, _ in tensors.values():
         if value.is_data:
             intervals = value.axes[i].reaches[kind].intervals
-            some = intervals.sizes > 0
-            lows.append(set(np.unique(intervals.lo[some]).tolist()))
-            highs.append({length - 1 - x for x in np.unique(intervals.hi[some]).tolist()})
-    firsts = [(0, t + 1) for t in _most_seen(lows, length)]
-    return firsts + [(length - 1 - t, length) for t in _most_seen(highs, length)]
+            ends = (intervals.lo if low else length - 1 - intervals.hi)[intervals.sizes > 0]
+            found.append(set(np.unique(ends).tolist()))
+    chosen = _most_seen(found, length, num)
+    seen = {*chosen}
+    pairs = [x - side for ends in found for x in ends for side in (0, 1) if 0 <= x - side < length]
+    halves = [(0, t + 1) if low else (length - 1 - t, length) for t in chosen]
+    return _Side(halves, sum(t in seen for t in pairs), len(pairs))
 
 
-def _most_seen(borders: list[set[int]], length: int) -> list[int]:
-    """Greedily: the last line of each half-plane, so that most borders are seen."""
-    open_needs = [(side, found) for found in borders for side in (0, 1)]
+def _most_seen(borders: list[set[int]], length: int, num: int) -> list[int]:
+    """The last line of each half-plane: greedily so that every tensor has a border seen, from
+    both sides; then those that most other borders lie at."""
+    needs = [(side, found) for found in borders for side in (0, 1)]
     chosen: list[int] = []
-    while open_needs and len(chosen) < NUM_HALVES:
-        counts: Counter[int] = Counter()
-        for side, found in open_needs:
-            counts.update(x - side for x in found if 0 <= x - side < length)
+    while needs and len(chosen) < num:
+        counts = _counts(needs, length)
         if not counts:
             break
         best = counts.most_common(1)[0][0]
         chosen.append(best)
-        open_needs = [(side, found) for side, found in open_needs if best + side not in found]
-    return chosen
+        needs = [(side, found) for side, found in needs if best + side not in found]
+    rest = _counts([(side, found) for found in borders for side in (0, 1)], length)
+    more = [place for place, _ in rest.most_common() if place not in chosen]
+    return chosen + more[: num - len(chosen)]
+
+
+def _counts(needs: list[tuple[int, set[int]]], length: int) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for side, found in needs:
+        counts.update(x - side for x in found if 0 <= x - side < length)
+    return counts

@@ -14,7 +14,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from rfsearch.analysis.dependence import KINDS, Axis, Jump, Reach, Value, is_flat
+from rfsearch.analysis.dependence import Value
+from rfsearch.analysis.reach import KINDS, Axis, Jump, Reach, is_flat
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals, Taps
 
 
@@ -228,7 +229,8 @@ def _split_jumps(
     if wide != moving or len(moving) > 1:
         return [None] * len(outs)
     jump, jumps = before[moving[0]], []
+    long = any(new[d] > 1 for d in outs)  # then parts of length 1 hold nothing, such as a batch
     for d in reversed(outs):
-        jumps.append(jump)
+        jumps.append(Fraction(0) if long and new[d] == 1 else jump)
         jump = None if jump is None else jump * new[d]
     return jumps[::-1]

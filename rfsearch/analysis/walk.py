@@ -11,10 +11,11 @@ from torch.export import ExportedProgram
 
 from rfsearch.analysis.call import Window
 from rfsearch.analysis.capture import capture
-from rfsearch.analysis.dependence import Axis, Value
+from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import AT_LEAST, AT_MOST, Step, follow, module_name, source
 from rfsearch.analysis.joins import misaligned
 from rfsearch.analysis.layers import Analysis, Layer, Totals
+from rfsearch.analysis.reach import Axis
 
 
 def walk(

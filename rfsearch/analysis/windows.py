@@ -31,7 +31,7 @@ def slide(value: Value, windows: Sequence[Window]) -> Value:
 
 def mix_groups(value: Value, dim: int, groups: int, length: int) -> Value:
     """Channels joined within each of ``groups``; ``length`` channels come out."""
-    if groups == 1:
+    if groups == 1 or not any(axis.varies(dim, value.shape[dim]) for axis in value.axes):
         return value.mix(dim, length)
     before, after = value.shape[:dim], value.shape[dim + 1 :]
     apart = views.reshape(value, (*before, groups, value.shape[dim] // groups, *after))

@@ -32,6 +32,11 @@ ALIASES: dict[str, str] = {
     "vit": "torchvision:vit_b_16",
 }
 """Short names beside those of `BACKBONES`, which come first."""
+PUBLISHED: dict[str, str] = {
+    "mobilenetv2": "torchvision:mobilenet_v2",
+    "resnet18": "torchvision:resnet18",
+}
+"""For each of `BACKBONES` the network whose published weights fit."""
 FORMS = "an alias, torchvision:NAME, timm:NAME, package.module:factory or a run folder"
 NEAREST = 5
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -66,12 +71,7 @@ def resolve(name: str, pretrained: bool = False, stem: str = "published") -> Mod
         return Model(name, build(Backbone(name, (("stem", stem),))), 3)
     if stem != "published":
         raise UserError(f"backbone.stem is for random {' and '.join(BACKBONES)}, not {name}")
-    known = {
-        **ALIASES,
-        "mobilenetv2": "torchvision:mobilenet_v2",
-        "resnet18": "torchvision:resnet18",
-    }
-    source, colon, rest = known.get(name, name).partition(":")
+    source, colon, rest = {**ALIASES, **PUBLISHED}.get(name, name).partition(":")
     if colon and source in SOURCES:
         return SOURCES[source](name, rest, pretrained)
     if not all(part.isidentifier() for part in [*source.split("."), rest]):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rfsearch import backbones, data
 from rfsearch.analysis.layers import COLUMNS
 from rfsearch.analysis.reading import SEES, Reading, read, with_effective
-from rfsearch.analysis.verify import disagreements
+from rfsearch.analysis.verify import compare
 from rfsearch.backbones.models import ALIASES, SOURCES, Model, resolve
 from rfsearch.data.photographs import NAMES as PHOTOGRAPHS
 from rfsearch.data.photographs import photographs
@@ -103,8 +103,8 @@ def analyze(
         data: data set whose images it is measured on, as the command line takes it; else noise.
         pretrained: published weights, where they lie on this machine.
         seed: of random weights and of noise.
-        verify: compare with the probe, which runs the network once per row and column, or 32
-            times if it is large.
+        verify: compare with the probe, which runs the network once per row and column, or at
+            least 32 times if it is large.
         ignore_unknown: go on behind operators without a rule; all fields after one are "at least".
 
     Raises:
@@ -202,12 +202,24 @@ def parse_size(size: str | int | tuple[int, int]) -> tuple[int, int]:
         height = width = size
     elif isinstance(size, tuple | list) and len(size) == 2 and all(type(n) is int for n in size):
         height, width = size
+    elif _num_sides(size) in (1, 3):
+        raise UserError(
+            f"image size {size!r} has {_num_sides(size)} sides; analyze reads networks of images, "
+            "with a height and a width, not of signals or volumes"
+        )
     else:
         raise UserError(f"image size {size!r} is neither pixels a side (224) nor height x width "
                         "(224x320)")  # fmt: skip
     if min(height, width) < 1:
         raise UserError(f"an image has at least one pixel a side, not {height}x{width}")
     return height, width
+
+
+def _num_sides(size: object) -> int:
+    """How many numbers a size has that is no size of an image."""
+    if isinstance(size, str):
+        return len(re.findall(r"\d+", size)) if re.fullmatch(r"[\d\sx×]+", size) else 0
+    return len(size) if isinstance(size, tuple | list) else 0
 
 
 def _is_run(model: nn.Module | str | Path) -> bool:
@@ -280,9 +292,8 @@ def _read(
         reading = with_effective(reading, program, images, source)
     if options.verify:
         note(f"{subject.name}: comparing with the probe")
-        reading = replace(
-            reading, disagreements=tuple(disagreements(subject.module, size, channels))
-        )
+        found = compare(subject.module, size, channels)
+        reading = replace(reading, disagreements=found.disagreements, looked_at=found.looked_at)
     return reading
 
 

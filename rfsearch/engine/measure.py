@@ -108,11 +108,8 @@ def slot_outputs(run: Run, network: nn.Module) -> dict[str, str]:
     modules = dict(network.named_modules())
     outputs = {}
     for slot in backbones.entry(run.config.backbone).slots(network):
-        if slot.place not in modules:
-            outputs[slot.name] = slot.place.rpartition(".")[0]
-        else:  # an identity computes nothing that could be looked at
-            empty = isinstance(modules[slot.place], nn.Identity)
-            outputs[slot.name] = slot.name if empty else slot.place
+        filled = slot.place in modules
+        outputs[slot.name] = slot.place if filled else slot.place.rpartition(".")[0]
     return outputs
 
 

@@ -25,6 +25,7 @@ def open_run(request: Request, progress: Progress) -> Run:
     """Check everything a person can get wrong, then make the folder; nothing is left behind by
     a run that could not begin."""
     config = settle(request)
+    check_duration(config.budget)
     folder = RunFolder(request.folder)
     stored = begun(folder, config, resume=request.resume)
     if stored is None:
@@ -43,11 +44,6 @@ def in_time(run: Run) -> Run:
     seconds = duration(run.config.budget)
     if seconds is None:
         return run
-    if seconds <= FIXED_SECONDS:
-        raise UserError(
-            f"{run.config.budget} is too short: to start, measure and report alone takes about "
-            f"{FIXED_SECONDS:.0f} seconds"
-        )
     expected = estimate(run)
     factor = (seconds - FIXED_SECONDS) / (expected.seconds - FIXED_SECONDS)
     plan = stretch(run.config.plan, max(factor, 0.0))
@@ -70,6 +66,16 @@ def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progr
                 f"fewer than a batch of {batch}; use --set {key}=N"
             )
     return Run(config, folder, dataset, fabric(config.device), progress)
+
+
+def check_duration(budget: str) -> None:
+    """Refuse a duration in which no run fits, before its data is loaded."""
+    seconds = duration(budget)
+    if seconds is not None and seconds <= FIXED_SECONDS:
+        raise UserError(
+            f"{budget} is too short: to start, measure and report alone takes about "
+            f"{FIXED_SECONDS:.0f} seconds"
+        )
 
 
 def load_data(config: Config, *, download: bool = False) -> Dataset:

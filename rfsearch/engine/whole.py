@@ -11,7 +11,15 @@ from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.listing import describe_plan, headline
 from rfsearch.engine.measure import measure
 from rfsearch.engine.run import carry_out
-from rfsearch.engine.start import begun, in_time, is_finished, load_data, open_run, prepare
+from rfsearch.engine.start import (
+    begun,
+    check_duration,
+    in_time,
+    is_finished,
+    load_data,
+    open_run,
+    prepare,
+)
 from rfsearch.reporting import summarise, write_report
 from rfsearch.reporting.progress import Progress
 from rfsearch.trials import RunFolder
@@ -48,6 +56,7 @@ def run(backbone: str, **options: Any) -> Path:
 def dry(request: Request) -> str:
     """The plan and its cost on this machine; nothing is written."""
     config = settle(request)
+    check_duration(config.budget)
     data = load_data(config, download=request.download)
     run = in_time(prepare(config, RunFolder(request.folder), data, Progress()))
     return describe_plan(run.config, estimate(run))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rfsearch.analysis.findings import gate_rows
 from rfsearch.analysis.layers import Layer
 from rfsearch.analysis.reading import Reading
+from rfsearch.analysis.stages import gate_rows
 from rfsearch.reporting.layer_table import name_of, told_rows
 
 AXES = {"h": "height", "w": "width"}

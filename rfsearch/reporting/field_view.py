@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rfsearch.analysis.effective import Mass, square_box
 from rfsearch.analysis.layers import Layer
 from rfsearch.analysis.reading import Reading
+from rfsearch.analysis.squares import Mass, square_box
 from rfsearch.analysis.units import Box
 from rfsearch.reporting import pictures
 from rfsearch.reporting.layer_table import bound, kernel, name_of, sees_new, told_rows

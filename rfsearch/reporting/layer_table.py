@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rfsearch.analysis.feasible import is_spatial
-from rfsearch.analysis.findings import trunk, unproductive
+from rfsearch.analysis.findings import unproductive
 from rfsearch.analysis.layers import Layer
 from rfsearch.analysis.reading import Reading
+from rfsearch.analysis.stages import trunk
 from rfsearch.reporting.quantities import MISSING, count, percent, size
 
 WIDE = 120
@@ -173,13 +174,20 @@ def _told(reading: Reading, width: int) -> str:
     """The findings, and whether walk and probe agree."""
     sentences = [one.sentence for one in reading.findings]
     if reading.disagreements is not None:
-        wrong = reading.disagreements
-        sentences.append(
-            f"Walk and probe disagree: {'; '.join(wrong[:10])}." if wrong
-            else "Walk and probe agree on every element of every tensor."
-        )  # fmt: skip
+        sentences.append(_verdict(reading.disagreements, reading.looked_at or 0.0))
     return "\n".join(fill(one, width, initial_indent="- ", subsequent_indent="  ")
                      for one in sentences)  # fmt: skip
+
+
+def _verdict(wrong: Sequence[str], looked_at: float) -> str:
+    if wrong:
+        return f"Walk and probe disagree: {'; '.join(wrong[:10])}."
+    if looked_at == 1:
+        return "Walk and probe agree on every element of every tensor."
+    return (
+        "Walk and probe agree on every element of every tensor in every run; their half-planes "
+        f"looked at {100 * looked_at:.0f} % of the borders of fields."
+    )
 
 
 def quantities_of(reading: Reading) -> list[tuple[str, str]]:

@@ -176,10 +176,6 @@ def fitting(parts: list[nn.Module], size: tuple[int, int]) -> Many:
     return Many(kept)
 
 
-def gated() -> st.SearchStrategy[nn.Module]:
-    return st.one_of(st.builds(SqueezeExcite), st.builds(Lines))
-
-
 class Constant(nn.Module):
     """A gate with the network cut out of it."""
 

@@ -8,7 +8,10 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2
 
-from rfsearch.analysis.effective import bars, effective_maps, effective_sizes, square
+from rfsearch.analysis.effective import effective_maps, effective_sizes
+from rfsearch.analysis.reading import read
+from rfsearch.analysis.squares import bars, square
+from rfsearch.analysis.units import centres
 from rfsearch.errors import UserError
 
 
@@ -101,6 +104,46 @@ def test_in_place_activations_and_training_mode_change_nothing():
         if isinstance(part, nn.ReLU6):
             part.inplace = False
     assert np.array_equal(effective_maps(bare, batch, names)[names[0]], first[names[0]])
+
+
+class Windows(nn.Module):
+    """Between two convolutions, windows: there the first dimension is images and windows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 3, padding=1)
+        self.inside = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        n, c, h, w = y.shape
+        y = y.view(n, c, 2, h // 2, w).permute(0, 2, 3, 4, 1).reshape(2 * n, h // 2 * w, c)
+        y = self.inside(y).view(n, 2, h // 2, w, c).permute(0, 4, 1, 2, 3).reshape(n, c, h, w)
+        return self.last(y.tanh())
+
+
+def test_maps_behind_windows_have_a_centre_again():
+    """Their batch, of length 1, does not run over the image."""
+    net = Windows().double()
+    reading, program = read(net, (8, 8))
+    assert {"conv2d", "tanh", "conv2d_1"} <= centres(program, reading.analysis.nodes).keys()
+
+
+def test_a_module_that_computes_nothing_has_the_field_of_what_enters_it():
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.none, self.last = constant(3), nn.Identity(), constant(5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.last(x)
+            return y + self.none(self.first(x))
+
+    net = Skip()
+    found = effective_maps(net, images(), ["none", "first", "last"])
+    assert np.array_equal(found["none"], found["first"])
+    assert square(found["none"], 1.0) == (3, 3)
+    assert not net.none._forward_hooks
 
 
 def test_what_cannot_be_answered_says_so():

@@ -100,13 +100,14 @@ class Hyper(nn.Module):
 
 
 class MultiHead(nn.Module):
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, weights: bool = False, mask: Tensor | None = None, **settings) -> None:
         super().__init__()
+        self.weights, self.mask = weights, mask
         self.attention = nn.MultiheadAttention(C, 2, batch_first=True, **settings)
 
     def forward(self, x: Tensor) -> Tensor:
         t = tokens(x)
-        return maps(self.attention(t, t, t, need_weights=False)[0])
+        return maps(self.attention(t, t, t, None, self.weights, self.mask)[0])
 
 
 class Deformed(nn.Module):
@@ -172,6 +173,15 @@ class Recurrent(nn.Module):
         n, c, h, w = x.shape
         found = self.rows(x.permute(0, 2, 3, 1).reshape(n * h, w, c))[0]
         return found.view(n, h, w, -1).permute(0, 3, 1, 2)
+
+
+class Pairs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Bilinear(C, C, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.both(x.mean(2).mT, x.amax(2).mT)
 
 
 class Autocast(nn.Module):
@@ -262,6 +272,31 @@ NETWORKS = {
     "cumsum": then(lambda x: x.cumsum(3)),
     "einsum": then(lambda x: torch.einsum("nchw,ndhw->ncd", x, x)),
     "einsum by rows": then(lambda x: torch.einsum("...hw,...hv->...wv", x, x)),
+    "index_fill": between(lambda x: x.index_fill(2, torch.tensor([1, 4]), 0.5)),
+    "quantiles": then(lambda x: x.kthvalue(3, 2)[0][:, :, None] + x.quantile(.3, 3, True)),
+    "norm of a dimension": then(lambda x: x / torch.linalg.norm(x, dim=1, keepdim=True)),
+    "cummax": then(lambda x: x.cummax(2)[0] + x.cummin(3)[0]),
+    "bilinear": then(Pairs()),
+    "cosine": between(lambda x: x * F.cosine_similarity(x, x.flip(2), dim=1)[:, None]),
+    "distance": then(lambda x: F.pairwise_distance(x, x.roll(1, 2))),
+    "tensordot": then(lambda x: torch.tensordot(x, x[..., :3], dims=([1, 2], [1, 2]))),
+    "scatter_add": between(lambda x: torch.zeros_like(x).scatter_add(2, torch.tensor(
+        [3, 1, 1, 0, 3]).view(1, 1, 5, 1).expand(1, C, 5, W), x[:, :, ::2].repeat(1, 1, 2, 1))),
+    "scatter_add to data": then(lambda x: x.scatter_add(3, torch.tensor([3, 1, 1]).expand(
+        1, C, H, 3), x.flip(3))),
+    "scatter_reduce": then(lambda x: x.scatter_reduce(2, torch.tensor([4, 4]).view(
+        1, 1, 2, 1).expand(1, C, 2, W), x.flip(2), "sum")),
+    "index_add": between(lambda x: x.index_add(3, torch.tensor([0, 0, 5]), x[..., 6:9])),
+    "index_add to nothing": then(lambda x: torch.zeros(1, C, 3, W).to(x).index_add_(
+        2, torch.tensor([0, 2, 2, 0, 2, 2, 0, 0]), x)),
+    "index_put, added": then(lambda x: x.index_put(
+        (torch.tensor([0]), torch.tensor([1]), torch.tensor([[2], [2]]), torch.tensor([3, 4])),
+        x[0, 0, :2, :2], accumulate=True)),
+    "scatter by the image": then(lambda x: torch.zeros_like(x).scatter_add(
+        2, (x > 0).long(), x)),
+    "kron": then(lambda x: torch.kron(x[0, 0], torch.ones(2, 3).to(x)) * 2),
+    "kron of data": then(lambda x: torch.kron(x[0, 0, :3], x[0, 1, :2])),
+    "as_strided": then(lambda x: x.as_strided((1, C, 3, 4), (H * W * C, H * W, 2 * W, 3), 5)),
     "fft": then(lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 2)),
     "fft of rows": then(lambda x: torch.fft.rfft(x, dim=3).abs()),
     # norms
@@ -287,6 +322,8 @@ NETWORKS = {
     "attention within rows": then(lambda x: (x @ x.mT).softmax(-1) @ x),
     "multi-head": then(MultiHead()),
     "multi-head with extra key": then(MultiHead(add_bias_kv=True, add_zero_attn=True)),
+    **{f"multi-head with a mask, weights {weights}": then(MultiHead(weights, torch.ones(
+        H * W, H * W).triu(1).bool())) for weights in (False, True)},
     "encoder layer": then(tokens, nn.TransformerEncoderLayer(C, 2, 8, batch_first=True), maps),
     "windows": between(window_attention),
     "shifted windows": between(lambda x: window_attention(x, 2)),

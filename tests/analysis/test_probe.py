@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from rfsearch.analysis import probe
 from rfsearch.analysis.capture import capture
-from rfsearch.analysis.probe import half, picture, spread
+from rfsearch.analysis.probe import half
+from rfsearch.analysis.spread import Prepared, picture, spread
 from rfsearch.errors import UserError
 from tests.analysis.networks import Call
 
@@ -60,7 +61,7 @@ def test_values_that_are_chosen():
 
 def test_half_planes_are_sums_of_lines():
     net = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.MaxPool2d(3, 1, 1), nn.Conv2d(4, 1, 1)).double()
-    program = capture(net, (9, 7))
+    program = Prepared(capture(net, (9, 7)))
     for dim, start, stop in ((2, 0, 4), (2, 5, 9), (3, 0, 1), (3, 2, 7)):
         lines = [half(program, dim, at, at + 1) for at in range(start, stop)]
         for whole, *parts in zip(half(program, dim, start, stop), *lines, strict=True):
@@ -75,7 +76,7 @@ def test_the_graph_does_what_the_module_does():
             y[:, :, 1:] += y[:, :, :1]
             return F.relu_(y.flatten(2)[:, :, 2:])
 
-    program = capture(Writes(), (5, 4))
+    program = Prepared(capture(Writes(), (5, 4)))
     dirty = picture(program)
     dirty[:, 1, 0, 3] = torch.nan
     *_, last = spread(program, dirty)

@@ -16,20 +16,17 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.detection.backbone_utils import mobilenet_backbone
 
 from rfsearch import field
-from rfsearch.analysis import attention, windows
+from rfsearch.analysis import attention, verify, windows
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.follow import trace
-from rfsearch.analysis.verify import disagreements
+from rfsearch.analysis.verify import Comparison, compare, disagreements
 from tests.analysis.networks import (
     CHANNELS,
     Constant,
     Lines,
     SqueezeExcite,
     branched,
-    convolutions,
     fitting,
-    gated,
-    pools,
     stacks,
 )
 
@@ -69,10 +66,11 @@ def test_pools_in_every_block_of_mobilenet(kernel):
 PARTS = 16  # networks in one example
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(stacks(), branched()), min_size=PARTS, max_size=PARTS),
        st.tuples(st.integers(5, 10), st.integers(5, 10)))  # fmt: skip
-def test_random_networks(parts, size):
+def test_captured_random_networks(parts, size):
+    """Few, for their capture takes long: test_random_networks draws thousands of graphs."""
     net = fitting(parts, size)
     assume(len(net.parts))
     assert disagreements(net, size, runs="every line") == []
@@ -100,21 +98,6 @@ def test_without_gates_equals_gates_replaced_by_constants(gate):
     assert ends(gated, "seen") == [([0] * 8, [15] * 8)] * 2
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.one_of(convolutions(), pools()), gated()), min_size=1, max_size=3))
-def test_in_random_networks_gates_count_as_constants(parts):
-    first = nn.Conv2d(3, CHANNELS, 1)
-    layers = [layer for layer, _ in parts]
-    gates = nn.Sequential(first, *(x for layer, gate in parts for x in (layer, gate)))
-    cut_out = nn.Sequential(first, *(x for layer in layers for x in (layer, Constant())))
-    try:
-        cut_out(torch.zeros(1, 3, 16, 16))
-    except RuntimeError:  # drawn too small for its windows
-        assume(False)
-    assert ends(gates, "seen_no_gates") == ends(cut_out, "seen")
-    assert ends(gates, "no_gates") == ends(cut_out, "largest")
-
-
 def without(**forgotten: int) -> Callable[..., field.Taps]:
     """A rule that takes some settings of a window for granted."""
     names = ("n", "m", "kernel", "stride", "padding", "dilation")
@@ -138,6 +121,18 @@ def test_a_broken_rule_is_found(rule, monkeypatch):
     monkeypatch.setattr(field, "window_taps", broken)
     assert disagreements(layer, (9, 9), runs="every line") != []
     assert disagreements(layer, (9, 9), runs="half-planes") != []
+
+
+def test_half_planes_are_as_many_as_the_budget_holds(monkeypatch):
+    net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 5, 2, 2))
+    every = compare(net, (9, 40), runs="half-planes")
+    assert every == Comparison((), 1.0)  # a small network: all borders
+    monkeypatch.setattr(verify, "BUDGET", 0)
+    few = compare(net, (9, 40))
+    assert few.disagreements == ()
+    assert 0.3 < few.looked_at < 0.8
+    along = compare(net, (9, 40), axes=[1])
+    assert along.looked_at < few.looked_at
 
 
 def test_groups_left_out_of_a_join_are_found(monkeypatch):

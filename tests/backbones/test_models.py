@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models import list_models
 
 from rfsearch.backbones import BACKBONES, models
-from rfsearch.backbones.models import ALIASES, resolve
+from rfsearch.backbones.models import ALIASES, PUBLISHED, resolve
 from rfsearch.errors import UserError
 
 MINE = """
@@ -45,6 +45,14 @@ def test_every_alias_stands_for_a_model_there_is():
         assert rest in list_models()
         assert alias not in BACKBONES
         assert ":" not in alias
+
+
+def test_every_backbone_has_a_published_twin():
+    assert set(PUBLISHED) == set(BACKBONES)
+    for name in PUBLISHED.values():
+        source, _, rest = name.partition(":")
+        assert source == "torchvision"
+        assert rest in list_models()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,10 +16,12 @@ from torch import nn
 
 import rfsearch
 from rfsearch.analysis.layers import COLUMNS
+from rfsearch.analysis.reading import Reading
 from rfsearch.engine import analyze as room
 from rfsearch.engine.analyze import Options, analyze_and_tell, parse_size
 from rfsearch.errors import UserError
 from rfsearch.reporting import figures
+from rfsearch.reporting.layer_table import render
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +61,12 @@ def test_no_sizes(size):
         parse_size(size)
 
 
+@pytest.mark.parametrize("size", ["16x64x64", (128,), [16, 64, 64]])
+def test_signals_and_volumes_are_no_images(size):
+    with pytest.raises(UserError, match="networks of images, with a height and a width, not of"):
+        parse_size(size)
+
+
 def test_random_weights_and_noise_follow_the_seed():
     def mass(seed: int) -> np.ndarray:
         found = rfsearch.analyze("resnet18", 32, effective=True, seed=seed)
@@ -80,51 +91,77 @@ def test_data_for_effective_fields():
 
 
 def test_verify_says_whether_walk_and_probe_agree():
-    assert rfsearch.analyze(small(), 12, verify=True).disagreements == ()
+    found = rfsearch.analyze(small(), 12, verify=True)
+    assert (found.disagreements, found.looked_at) == ((), 1.0)
+    assert "agree on every element of every tensor." in render([found], 100)
+    part = render([replace(found, looked_at=0.25)], 100)
+    assert "looked at 25 % of the borders" in " ".join(part.split())
     assert rfsearch.analyze(small(), 12).disagreements is None
 
 
-def test_csv_has_the_columns_of_layers_csv():
-    text, _ = analyze_and_tell(["resnet18"], Options(image_size="32"), "csv")
+NETS = """
+from torch import nn
+
+def small():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1))
+
+def other():
+    return nn.Sequential(nn.Conv2d(3, 2, 5), nn.MaxPool2d(2))
+"""
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """Small networks by name: what is told of them does not hang on their size."""
+    (tmp_path / "smallnets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "smallnets:small", "smallnets:other"
+    sys.modules.pop("smallnets", None)
+
+
+def test_csv_has_the_columns_of_layers_csv(nets):
+    text, _ = analyze_and_tell(nets[:1], Options(image_size="32"), "csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert tuple(rows[0]) == COLUMNS
-    assert len(rows) == 68
-    both, _ = analyze_and_tell(["resnet18", "mobilenetv2"], Options(image_size="32"), "csv")
-    assert {row["model"] for row in csv.DictReader(io.StringIO(both))} == {
-        "resnet18", "mobilenetv2"}  # fmt: skip
+    assert len(rows) == 3
+    both, _ = analyze_and_tell(nets, Options(image_size="32"), "csv")
+    assert {row["model"] for row in csv.DictReader(io.StringIO(both))} == set(nets)
 
 
-def test_json_of_one_and_of_two():
-    text, agree = analyze_and_tell(["resnet18"], Options(image_size="32x48"), "json")
+def test_json_of_one_and_of_two(nets):
+    text, agree = analyze_and_tell(nets[:1], Options(image_size="32x48"), "json")
     assert agree
     assert json.loads(text)["image_size"] == [32, 48]
-    both, _ = analyze_and_tell(["resnet18", "resnet18"], Options(image_size="32"), "json")
-    assert [one["model"] for one in json.loads(both)["networks"]] == ["resnet18"] * 2
+    both, _ = analyze_and_tell(nets, Options(image_size="32"), "json")
+    assert [one["model"] for one in json.loads(both)["networks"]] == list(nets)
+
+
+@cache
+def published() -> list[Reading]:
+    return [rfsearch.analyze(name, 96) for name in ("mobilenetv2", "resnet18")]
 
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_the_table_fits_the_terminal(width):
-    text, _ = analyze_and_tell(["mobilenetv2"], Options(image_size="96"), None, None, width)
+    text = render(published()[:1], width)
     assert max(map(len, text.splitlines())) <= width
     assert "From features.15 on, no layer sees anything new at 96 pixels." in text
     assert ("no gates" in text) == (width == 140)
     for name in ("features.17.conv.1.0", "classifier.1"):
         assert name in text
-    both, _ = analyze_and_tell(
-        ["mobilenetv2", "resnet18"], Options(image_size="96"), None, None, width
-    )
+    both = render(published(), width)
     assert max(map(len, both.splitlines())) <= width
     assert "smallest image without unproductive layer" in " ".join(both.split())
 
 
-def test_out_decides_the_format(tmp_path):
+def test_out_decides_the_format(tmp_path, nets):
     for name in ("a.json", "a.csv", "a.html", "a.txt"):
-        told, _ = analyze_and_tell(["resnet18"], Options(image_size="32"), None, tmp_path / name)
+        told, _ = analyze_and_tell(nets[:1], Options(image_size="32"), None, tmp_path / name)
         assert told == str(tmp_path / name)
-    assert json.loads((tmp_path / "a.json").read_text())["model"] == "resnet18"
+    assert json.loads((tmp_path / "a.json").read_text())["model"] == nets[0]
     assert (tmp_path / "a.csv").read_text().startswith("name,call,kind")
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
-    assert "resnet18 at 32×32 pixels" in (tmp_path / "a.txt").read_text()
+    assert f"{nets[0]} at 32×32 pixels" in (tmp_path / "a.txt").read_text()
 
 
 def test_three_are_too_many():
