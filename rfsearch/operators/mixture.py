@@ -45,7 +45,17 @@ class Mixture(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        return self.run_kept(x) if self.kept else self.mix(x, self.probabilities())
+        kept = self.kept or self.alone()
+        return self.run(x, kept) if kept else self.mix(x, self.probabilities())
+
+    def alone(self) -> tuple[int, ...]:
+        """The candidate to which handed weights give everything, if they do."""
+        if self.weights is None or not torch.equal(
+            self.weights, self.weights.eq(1).to(self.weights)
+        ):
+            return ()
+        ones = self.weights.nonzero().flatten().tolist()
+        return tuple(ones) if len(ones) == 1 else ()
 
     def candidate_outputs(self, x: Tensor) -> dict[int, Tensor]:
         """o_k(x) for every k that is no identity; max-pools share one pyramid."""
@@ -66,8 +76,8 @@ class Mixture(nn.Module, ABC):
         """The weighted sum over all candidates."""
 
     @abstractmethod
-    def run_kept(self, x: Tensor) -> Tensor:
-        """The kept operators alone."""
+    def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:
+        """These operators alone."""
 
     @abstractmethod
     def extract(self) -> nn.Module:
@@ -75,10 +85,13 @@ class Mixture(nn.Module, ABC):
 
 
 class ResidualMixture(Mixture):
-    """y = x + Σ_k p_k · (γ ⊙ BN_k(o_k(x)) + β), identity's term zero (ours).
+    """y = x + Σ_k p_k · (γ ⊙ BN_k(o_k(x)) + β) while candidates are mixed (ours).
 
-    BatchNorm is scale-free, so identity's share has to stand outside of it. γ and β are shared:
-    the candidates are told apart by p and by their own statistics alone.
+    BatchNorm is scale-free, so every share stands outside of it. γ and β are shared: candidates
+    are told apart by p and by their own statistics alone. Identity has its term too, o(x) = x: an
+    affine of x, which the convolution that follows absorbs, so it stands for the plain layer.
+    Without that term identity would be the only candidate that weakens the branch, and α, which
+    sees images the weights have not, would choose it for that alone. Kept, identity is x itself.
     """
 
     def __init__(self, channels: int, operators: Sequence[nn.Module], gamma: float = 0.1) -> None:
@@ -89,13 +102,15 @@ class ResidualMixture(Mixture):
 
     def mix(self, x: Tensor, p: Tensor) -> Tensor:
         y = x
-        for k, output in self.candidate_outputs(x).items():
+        outputs = self.candidate_outputs(x)
+        for k in range(len(p)):
+            output = outputs.get(k, x)  # identity's
             y = y + _normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
         return y
 
-    def run_kept(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:
         y = x
-        for k in self.kept:
+        for k in kept:
             if not isinstance(self.operators[k], nn.Identity):
                 y = y + _normalise(self.norms[k], self.operators[k](x), self.gamma, self.beta)
         return y
@@ -136,8 +151,8 @@ class PaperMixture(Mixture):
             mixed = mixed + p[k] * output
         return self.activation(self.norm(mixed))
 
-    def run_kept(self, x: Tensor) -> Tensor:
-        outputs = [self.operators[k](x) for k in self.kept]
+    def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:
+        outputs = [self.operators[k](x) for k in kept]
         return self.activation(self.norm(sum(outputs[1:], outputs[0])))
 
     def extract(self) -> nn.Module:

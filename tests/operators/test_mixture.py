@@ -60,9 +60,8 @@ def formula(mixture, x, p, training):
     if hasattr(mixture, "gamma"):
         y = x.numpy().copy()
         for k, output in enumerate(outputs):
-            if not isinstance(mixture.operators[k], nn.Identity):
-                branch = normalised(output, mixture.norms[k], training)
-                y += p[k] * (column(mixture.gamma) * branch + column(mixture.beta))
+            branch = normalised(output, mixture.norms[k], training)
+            y += p[k] * (column(mixture.gamma) * branch + column(mixture.beta))
         return y
     mixed = sum(p[k] * output for k, output in enumerate(outputs))
     y = normalised(mixed, mixture.norm, training)
@@ -130,19 +129,37 @@ def test_residual_identity_with_all_the_weight_gives_its_input(space):
 
 
 @every_space
-def test_identitys_share_scales_the_branch(space):
-    """p = (s, 1 − s): the branch is (1 − s) times what it is alone; BatchNorm does not undo it."""
+def test_identitys_term_is_an_affine_of_its_input(space):
+    """What is left of y less the other's share is x times a number a channel, plus a number: the
+    convolution that follows can absorb it, so identity stands for the plain layer."""
     mixture = build(space, "residual").train()
     x = noise(2, CHANNELS, 5, 5)
     none, other = space.labels.index("identity"), space.labels.index("avg 3")
-    branches = {}
-    for share in (0.0, 0.25, 0.9):
-        p = torch.zeros(len(space.operators), dtype=torch.float64)
-        p[none], p[other] = share, 1 - share
-        mixture.weights = p
-        branches[share] = (mixture(x) - x) / (1 - share)
-    for share in (0.25, 0.9):
-        assert torch.allclose(branches[share], branches[0.0], rtol=1e-9, atol=1e-9)
+    p = torch.zeros(len(space.operators), dtype=torch.float64)
+    p[none], p[other] = 0.75, 0.25
+    mixture.weights = p
+    branch = normalised(mixture.operators[other](x).numpy(), mixture.norms[other], True)
+    share = 0.25 * (column(mixture.gamma) * branch + column(mixture.beta))
+    left = mixture(x).detach().numpy() - share
+    for channel in range(CHANNELS):
+        slope, offset = np.polyfit(x[:, channel].ravel(), left[:, channel].ravel(), 1)
+        line = slope * x[:, channel].numpy() + offset
+        np.testing.assert_allclose(left[:, channel], line, rtol=0, atol=1e-11)
+        assert abs(slope - 1) > 1e-3, "identity has a term"
+
+
+@every_space
+def test_identity_weakens_no_branch(space):
+    """α's gradient along "less of every branch" is that of one affine against another: with maps
+    that all candidates leave as they are, no candidate is told from another."""
+    mixture = build(space, "residual").eval()
+    for norm in mixture.norms:
+        norm.load_state_dict(mixture.norms[0].state_dict())
+    if not {type(o) for o in mixture.operators} <= {nn.Identity, nn.MaxPool2d, nn.AvgPool2d}:
+        pytest.skip("an operator with weights changes constant maps")
+    x = noise(2, CHANNELS, 1, 1).expand(-1, -1, 6, 6).contiguous()
+    (gradient,) = torch.autograd.grad((mixture(x) * noise(2, CHANNELS, 6, 6)).sum(), mixture.alpha)
+    assert gradient.abs().max() < 1e-12
 
 
 @every_space
