@@ -14,6 +14,7 @@ from rfsearch.analysis.capture import capture
 from rfsearch.analysis.effective import SHARES, Mass, masses, square
 from rfsearch.analysis.feasible import Smallest, smallest_images
 from rfsearch.analysis.findings import Finding, Stage, findings, stages
+from rfsearch.analysis.gain import Gains
 from rfsearch.analysis.layers import MARKS, Analysis, Layer
 from rfsearch.analysis.units import Box, Unit, boxes, centres
 from rfsearch.analysis.walk import walk
@@ -64,6 +65,7 @@ class Reading:
         boxes: for each row what its centre unit sees, by kind of field; empty without a centre.
         effective: None where it was not asked for.
         disagreements: between the walk and the probe; None where they were not compared.
+        gains: the 3DRF-style metric; None where it was not asked for.
     """
 
     model: str
@@ -73,6 +75,7 @@ class Reading:
     boxes: tuple[Mapping[str, Box], ...]
     effective: Effective | None = None
     disagreements: tuple[str, ...] | None = None
+    gains: Gains | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -97,6 +100,8 @@ class Reading:
             for share, (height, width) in (sizes or {}).items():
                 row[f"effective_{share * 100:.0f}_h"] = height
                 row[f"effective_{share * 100:.0f}_w"] = width
+        for row, gain in zip(found, self.gains.rows if self.gains else (), strict=False):
+            row |= gain.columns()
         for mark in MARKS:
             if any(getattr(layer, mark) for layer in self.layers):
                 for row, layer in zip(found, self.layers, strict=True):
@@ -120,6 +125,8 @@ class Reading:
         }
         if self.effective:
             record["effective"] = self.effective.to_json()
+        if self.gains:
+            record |= self.gains.to_json()
         if self.disagreements is not None:
             record["verify"] = {
                 "agree": not self.disagreements,
