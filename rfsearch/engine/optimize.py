@@ -85,7 +85,6 @@ def optimize_and_tell(
     folder = options.out or Path("runs") / f"{_bare(model)}-{options.level}-{size[0]}"
     if folder.exists():
         raise UserError(f"--out {folder} exists; name a folder that does not")
-    note(f"{model} at {size[0]}×{size[1]}: looking at networks")
     found, stages, kernels = _optimize(model, net, size, caps, options)
     return _leave(found, stages, kernels, folder, options, note)
 

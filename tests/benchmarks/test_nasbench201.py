@@ -103,11 +103,11 @@ def test_tau_of_the_published_scores():
         scores = {row["arch"]: row for row in csv.DictReader(file)}
     with RESULTS.open() as file:
         results = {row["arch"]: row for row in csv.DictReader(file)}
-    expected = {("live_parameters", "cifar10_test"): 0.657,
-                ("score", "cifar100_test"): 0.645,
-                ("local_fields_averaging_charged", "imagenet16_test"): 0.689}  # fmt: skip
+    expected = {("live_parameters", "cifar10_test"): 0.6571,
+                ("score", "cifar100_test"): 0.6473,
+                ("local_fields_averaging_charged", "imagenet16_test"): 0.6937}  # fmt: skip
     archs = list(results)
     for (measure, data), value in expected.items():
         one = np.array([float(scores[arch][measure]) for arch in archs])
         other = np.array([float(results[arch][data]) for arch in archs])
-        assert tau_b(one, other) == pytest.approx(value, abs=0.0005), (measure, data)
+        assert tau_b(one, other) == pytest.approx(value, abs=0.0001), (measure, data)
