@@ -40,7 +40,7 @@ from rfsearch.analysis.capture import capture
 from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import Step, follow
 from rfsearch.analysis.layers import Analysis, Layer
-from rfsearch.analysis.reach import (
+from rfsearch.analysis.channels import (
     BATCH,
     Reached,
     area,
@@ -50,7 +50,7 @@ from rfsearch.analysis.reach import (
     follow_from,
     live_nodes,
 )  # fmt: skip
-from rfsearch.analysis.stages import Part, cut
+from rfsearch.analysis.parts import Part, cut
 
 COLUMNS = ("local_field", "cumulative_field", "gain", "gain_per_mac", "gain_per_param",
            "trainable", "live")  # fmt: skip

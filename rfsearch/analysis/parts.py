@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import trace_marked
 from rfsearch.analysis.layers import Analysis, Layer
-from rfsearch.analysis.reach import Reference, dominator
+from rfsearch.analysis.channels import Reference, dominator
 from rfsearch.errors import UserError
 
 
