@@ -263,6 +263,10 @@ def analyze(
             "--ignore-unknown", help="Go on behind operators without a rule: “at least” after."
         ),
     ] = False,
+    gain: Annotated[
+        bool,
+        typer.Option("--gain", help="What every layer adds, in pixels and channels (3DRF-style)."),
+    ] = False,
     form: Annotated[
         str | None,
         typer.Option(
@@ -294,12 +298,76 @@ def analyze(
             seed=seed,
             verify=verify,
             ignore_unknown=ignore_unknown,
+            gain=gain,
             assignments=tuple(assignments or ()),
         )
         text, agree = analyze_and_tell(models, options, form, out, _columns(), _say)
         typer.echo(text)
     if not agree:
         raise typer.Exit(1)
+
+
+@app.command(short_help="Propose a better network from the definition alone.")
+def optimize(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="resnet18, resnet34, resnet50, mobilenetv2, vgg11 to vgg19."
+        ),
+    ],
+    level: Annotated[
+        str, typer.Option(metavar="NAME", help="stage (blocks, strides, stem), kernel or both.")
+    ],
+    epsilon: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Of a stage's score that cheaper kernels may give up."),
+    ] = 0.05,
+    max_macs: Annotated[
+        str | None,
+        typer.Option(metavar="M", help="Most multiply-adds, such as 250M; else the original's."),
+    ] = None,
+    max_params: Annotated[
+        str | None,
+        typer.Option(metavar="P", help="Most parameters, such as 3M; else the original's."),
+    ] = None,
+    image_size: Annotated[
+        str, typer.Option(metavar="N|HxW", help="Pixels the network is to be good for.")
+    ] = "224",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write; by default in runs/.")
+    ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train original and proposal under one recipe.")
+    ] = False,
+    data: Annotated[
+        str, typer.Option(metavar="NAME[:ROOT]", help="Data of the retraining.")
+    ] = "digits",
+    budget: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the retraining: quick, standard or paper.")
+    ] = "quick",
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the search and retraining.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Move blocks, strides and kernels of a network to where they add to what it sees
+    (3DRF-style, a reconstruction). Nothing is trained unless asked; weights are never changed.
+    """
+    with explained(debug):
+        from rfsearch.engine.optimize import Options, optimize_and_tell
+
+        _reach_modules_here(model)
+        options = Options(
+            level=level,
+            epsilon=epsilon,
+            max_macs=max_macs,
+            max_params=max_params,
+            image_size=image_size,
+            out=out,
+            retrain=retrain,
+            data=data,
+            budget=budget,
+            seed=seed,
+        )
+        typer.echo(optimize_and_tell(model, options, _columns(), _say))
 
 
 def _columns() -> int:

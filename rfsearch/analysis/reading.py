@@ -14,6 +14,7 @@ from rfsearch.analysis.capture import capture
 from rfsearch.analysis.effective import SHARES, masses
 from rfsearch.analysis.feasible import Smallest, smallest_images
 from rfsearch.analysis.findings import Finding, findings
+from rfsearch.analysis.gain import Gains
 from rfsearch.analysis.layers import MARKS, Analysis, Layer
 from rfsearch.analysis.squares import Mass, square
 from rfsearch.analysis.stages import Stage, stages
@@ -67,6 +68,7 @@ class Reading:
         effective: None where it was not asked for.
         disagreements: between the walk and the probe; None where they were not compared.
         looked_at: share of all borders of fields that this comparison looked at.
+        gains: the 3DRF-style metric; None where it was not asked for.
     """
 
     model: str
@@ -77,6 +79,7 @@ class Reading:
     effective: Effective | None = None
     disagreements: tuple[str, ...] | None = None
     looked_at: float | None = None
+    gains: Gains | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -101,6 +104,8 @@ class Reading:
             for share, (height, width) in (sizes or {}).items():
                 row[f"effective_{share * 100:.0f}_h"] = height
                 row[f"effective_{share * 100:.0f}_w"] = width
+        for row, gain in zip(found, self.gains.rows if self.gains else (), strict=False):
+            row |= gain.columns()
         for mark in MARKS:
             if any(getattr(layer, mark) for layer in self.layers):
                 for row, layer in zip(found, self.layers, strict=True):
@@ -124,6 +129,8 @@ class Reading:
         }
         if self.effective:
             record["effective"] = self.effective.to_json()
+        if self.gains:
+            record |= self.gains.to_json()
         if self.disagreements is not None:
             record["verify"] = {
                 "agree": not self.disagreements,

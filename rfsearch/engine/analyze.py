@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from rfsearch import backbones, data
+from rfsearch.analysis.gain import COLUMNS as GAIN_COLUMNS
+from rfsearch.analysis.gain import gains
 from rfsearch.analysis.layers import COLUMNS
 from rfsearch.analysis.reading import SEES, Reading, read, with_effective
 from rfsearch.analysis.verify import compare
@@ -24,6 +26,7 @@ from rfsearch.engine.run import load, load_architecture
 from rfsearch.engine.settings import parse
 from rfsearch.errors import UserError, unknown
 from rfsearch.reporting.field_page import Picture, write_page
+from rfsearch.reporting.gain_table import render_gains
 from rfsearch.reporting.layer_table import render
 from rfsearch.seeds import stream
 from rfsearch.training import checkpoint
@@ -50,6 +53,8 @@ class Options:
     seed: int = 0
     verify: bool = False
     ignore_unknown: bool = False
+    gain: bool = False
+    stages: tuple[str, ...] = ()
     assignments: tuple[str, ...] = ()
 
     @property
@@ -90,6 +95,8 @@ def analyze(
     seed: int = 0,
     verify: bool = False,
     ignore_unknown: bool = False,
+    gain: bool = False,
+    stages: tuple[str, ...] = (),
 ) -> Reading:
     """What every layer of a network sees and costs, and what that means.
 
@@ -106,13 +113,15 @@ def analyze(
         verify: compare with the probe, which runs the network once per row and column, or at
             least 32 times if it is large.
         ignore_unknown: go on behind operators without a rule; all fields after one are "at least".
+        gain: the 3DRF-style metric too (a reconstruction, see ``rfsearch.analysis.gain``).
+        stages: layers at which stages begin, for the metric; by default where resolution changes.
 
     Raises:
         UserError: what cannot be read, and why.
     """
     options = Options(image_size=image_size, effective=effective, data=data,
                       pretrained=pretrained, seed=seed, verify=verify,
-                      ignore_unknown=ignore_unknown)  # fmt: skip
+                      ignore_unknown=ignore_unknown, gain=gain, stages=stages)  # fmt: skip
     return _read(_subject(model, options), options)
 
 
@@ -140,7 +149,7 @@ def analyze_and_tell(
         path = out or Path(f"fields-{'-'.join(_file_name(model) for model in models)}.html")
         write_page(readings, _pictures(subjects, options), path)
         return str(path), agree
-    text = {"table": lambda: render(readings, width), "csv": lambda: as_csv(readings),
+    text = {"table": lambda: _as_table(readings, width), "csv": lambda: as_csv(readings),
             "json": lambda: as_json(readings)}[form]()  # fmt: skip
     if out is None:
         return text.rstrip("\n"), agree
@@ -149,11 +158,18 @@ def analyze_and_tell(
     return str(out), agree
 
 
+def _as_table(readings: Sequence[Reading], width: int) -> str:
+    """Layers and findings; then what the metric says, where it was asked for."""
+    parts = [render(readings, width)]
+    return "\n".join(parts + [render_gains(one, width) for one in readings if one.gains])
+
+
 def as_csv(readings: Sequence[Reading]) -> str:
     """layers.csv; of two networks with a first column that names them."""
     several = len(readings) > 1
     text = io.StringIO()
-    columns = (["model"] if several else []) + list(COLUMNS)
+    gains = GAIN_COLUMNS if any(reading.gains for reading in readings) else ()
+    columns = (["model"] if several else []) + [*COLUMNS, *gains]
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for reading in readings:
@@ -285,6 +301,11 @@ def _read(
     )
     if not reading.layers:
         raise UserError(f"{subject.name} does nothing with its image: no operator depends on it")
+    if options.gain or options.stages:
+        note(f"{subject.name}: channels that reach every layer")
+        added = gains(subject.module, program, reading.analysis, channels, options.stages,
+                      options.ignore_unknown)  # fmt: skip
+        reading = replace(reading, gains=added)
     if options.effective:
         images, source = _images(subject, options)
         layers = sum(row.kind in SEES for row in reading.layers)

@@ -13,12 +13,14 @@ from torch import nn
 from rfsearch.errors import UserError, unknown
 from rfsearch.operators.attention import SpatialSeparablePooling
 from rfsearch.operators.pooling import avg_pool, identity, max_pool
+from rfsearch.operators.rolling import dw_rpw
 
 OPERATORS: dict[str, Callable[..., nn.Module]] = {
     "identity": identity,
     "max_pool": max_pool,
     "avg_pool": avg_pool,
     "ssp": SpatialSeparablePooling,
+    "dw_rpw": dw_rpw,
 }
 
 
