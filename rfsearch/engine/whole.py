@@ -11,7 +11,7 @@ from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.listing import describe_plan, headline
 from rfsearch.engine.measure import measure
 from rfsearch.engine.run import carry_out
-from rfsearch.engine.start import begun, in_time, is_finished, load_data, open_run, prepare
+from rfsearch.engine.start import begun, costed, in_time, is_finished, load_data, open_run, prepare
 from rfsearch.reporting import summarise, write_report
 from rfsearch.reporting.progress import Progress
 from rfsearch.trials import RunFolder
@@ -49,5 +49,5 @@ def dry(request: Request) -> str:
     """The plan and its cost on this machine; nothing is written."""
     config = settle(request)
     data = load_data(config, download=request.download)
-    run = in_time(prepare(config, RunFolder(request.folder), data, Progress()))
+    run = in_time(costed(prepare(config, RunFolder(request.folder), data, Progress())))
     return describe_plan(run.config, estimate(run))
