@@ -14,10 +14,8 @@ from rfsearch.data.images import Images
 from rfsearch.errors import UserError
 from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
-from rfsearch.strategies import nni_tuners, optuna_samplers
-from rfsearch.strategies.evolution import Evolution
-from rfsearch.strategies.optuna_samplers import OptunaProposer
 from rfsearch.strategies.proposal import Indices, Proposer, Tried, best, replay
+from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.strategies.task import Task
 from rfsearch.strategies.within import Within
 from rfsearch.training.evaluation import accuracy
@@ -173,64 +171,50 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _optuna(task: Task, name: str, **options: Any) -> Sampled:
-    build = getattr(optuna_samplers, name)
-
-    def new() -> Proposer:
-        return OptunaProposer(task.shape, task.sampling, task.search_seed, build, **options)
-
-    return Sampled(task, new)
+def _named(task: Task, name: str) -> Sampled:
+    return Sampled(task, lambda: PROPOSERS[name](task.shape, task.sampling, task.search_seed))
 
 
 def random(task: Task) -> Sampled:
     """Optuna's random sampler."""
-    return _optuna(task, "random")
+    return _named(task, "random")
 
 
 def tpe(task: Task) -> Sampled:
     """Optuna's tree-structured Parzen estimators."""
-    return _optuna(task, "tpe")
+    return _named(task, "tpe")
 
 
 def gp(task: Task) -> Sampled:
     """Optuna's Gaussian process."""
-    return _optuna(task, "gp")
+    return _named(task, "gp")
 
 
 def nsga2(task: Task) -> Sampled:
     """Optuna's NSGA-II on accuracy and cost; the most accurate of its trials is kept."""
-    return _optuna(task, "nsga2", objectives=2)
+    return _named(task, "nsga2")
 
 
 def asha(task: Task) -> Sampled:
     """Random search whose weak trials are stopped early by successive halving."""
-    return _optuna(task, "random", stops_early=True)
+    return _named(task, "asha")
 
 
 def evolution(task: Task) -> Sampled:
     """Regularised evolution."""
-    return Sampled(task, lambda: Evolution(task.shape, task.sampling, task.search_seed))
-
-
-def _nni(task: Task, name: str) -> Sampled:
-    build = getattr(nni_tuners, name)
-
-    def new() -> Proposer:
-        return nni_tuners.NNIProposer(task.shape, task.sampling, task.search_seed, build)
-
-    return Sampled(task, new)
+    return _named(task, "evolution")
 
 
 def nni_tpe(task: Task) -> Sampled:
     """NNI's tree-structured Parzen estimators."""
-    return _nni(task, "tpe")
+    return _named(task, "nni-tpe")
 
 
 def nni_random(task: Task) -> Sampled:
     """NNI's random search."""
-    return _nni(task, "uniform")
+    return _named(task, "nni-random")
 
 
 def nni_evolution(task: Task) -> Sampled:
     """NNI's naive evolution."""
-    return _nni(task, "evolution")
+    return _named(task, "nni-evolution")

@@ -19,12 +19,11 @@ import torch
 from rfsearch import strategies
 from rfsearch.data.images import Dataset
 from rfsearch.errors import UserError
-from rfsearch.strategies import STRATEGIES, nni_tuners, optuna_samplers
+from rfsearch.strategies import STRATEGIES, nni_tuners
 from rfsearch.strategies.costs import Caps
-from rfsearch.strategies.evolution import Evolution
-from rfsearch.strategies.nni_tuners import NNIProposer
-from rfsearch.strategies.optuna_samplers import OptunaProposer, SamplingSettings
+from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.proposal import Shape, Tried, replay
+from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.training.fit import silent
 
 TOP = Path(__file__).parents[2]
@@ -196,15 +195,11 @@ def test_all_failed_is_told():
 
 TOY = Shape(tuple(f"slot{n}" for n in range(12)), 4)
 SETTINGS = SamplingSettings()
-PROPOSERS = {
-    "random": lambda seed: OptunaProposer(TOY, SETTINGS, seed, optuna_samplers.random),
-    "tpe": lambda seed: OptunaProposer(TOY, SETTINGS, seed, optuna_samplers.tpe),
-    "nsga2": lambda seed: OptunaProposer(TOY, SETTINGS, seed, optuna_samplers.nsga2, objectives=2),
-    "evolution": lambda seed: Evolution(TOY, SETTINGS, seed),
-    "nni-tpe": lambda seed: NNIProposer(TOY, SETTINGS, seed, nni_tuners.tpe),
-    "nni-random": lambda seed: NNIProposer(TOY, SETTINGS, seed, nni_tuners.uniform),
-    "nni-evolution": lambda seed: NNIProposer(TOY, SETTINGS, seed, nni_tuners.evolution),
-}
+ON_TOY = ("random", "tpe", "nsga2", "evolution", "nni-tpe", "nni-random", "nni-evolution")
+
+
+def on_toy(name, seed):
+    return PROPOSERS[name](TOY, SETTINGS, seed)
 
 
 def toy(proposer, trials, seed):
@@ -221,17 +216,17 @@ def toy(proposer, trials, seed):
 
 @named(["tpe", "evolution", "nni-tpe"])
 def test_it_beats_random_on_a_separable_toy(name):
-    scores = {n: [toy(PROPOSERS[n](s), 60, s)[0] for s in range(3)] for n in ("random", name)}
+    scores = {n: [toy(on_toy(n, s), 60, s)[0] for s in range(3)] for n in ("random", name)}
     assert np.mean(scores[name]) > np.mean(scores["random"]) + 0.05, scores
 
 
-@named(PROPOSERS)
+@named(ON_TOY)
 def test_a_history_of_other_proposals_is_told(name):
-    _, history = toy(PROPOSERS[name](0), 3, 0)
-    replay(PROPOSERS[name](0), history)
+    _, history = toy(on_toy(name, 0), 3, 0)
+    replay(on_toy(name, 0), history)
     history[1] = replace(history[1], indices=tuple(3 - k for k in history[1].indices))
     with pytest.raises(UserError, match=r"trial 1 was .* and would now be"):
-        replay(PROPOSERS[name](0), history)
+        replay(on_toy(name, 0), history)
 
 
 @pytest.mark.skipif(not HAS_NNI, reason="nni has no wheel for this machine")
@@ -240,7 +235,7 @@ def test_nni_leaves_the_global_generator_alone():
 
     random.seed(5)
     before = random.getstate()
-    toy(PROPOSERS["nni-evolution"](0), 25, 0)
+    toy(on_toy("nni-evolution", 0), 25, 0)
     assert random.getstate() == before
 
 

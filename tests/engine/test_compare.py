@@ -210,8 +210,8 @@ def test_epochs_under_successive_halving():
     assert expected_epochs(4, 3) == pytest.approx(1 + 2 / 3 + 1 / 9)
 
 
-@pytest.mark.parametrize("budget", ["1s", "30s"])
-def test_a_budget_below_one_trial_is_told(request_of, tmp_path, budget):
+def test_a_budget_below_one_trial_is_told(request_of, tmp_path):
+    budget = "1s"
     request = request_of(tmp_path / "no", {"compare.samples": 40}, budget=budget)
     with pytest.raises(UserError, match=f"--budget {budget} is too small for one trial"):
         engine.compare(request)

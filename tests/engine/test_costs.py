@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,7 @@ def test_the_table_adds_up_to_whole_networks(opened, table):
     """The space pmpl has operators with parameters and MACs; a walk of each whole network."""
     space, slots = spaces.load_space("pmpl"), slot_names(opened)
     rng = np.random.default_rng(0)
-    for _ in range(3):
+    for _ in range(2):
         indices = tuple(rng.integers(len(space.operators), size=len(slots)).tolist())
         network = realise(describe(opened, space.choose(slots, indices)))
         totals = walk(network, opened.dataset.image_size, opened.dataset.channels).totals
@@ -63,7 +65,8 @@ def test_a_repaired_network_keeps_the_caps_and_one_that_does_is_left_alone(table
         assert (repaired == indices) == caps.met(table, indices)
 
 
-def test_latencies_are_measured_once(opened, tmp_path, monkeypatch):
+def test_latencies_are_measured_once(opened, tiny_space, tmp_path, monkeypatch):
+    opened = replace(opened, config=replace(opened.config, space=tiny_space))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(costs, "RUNS", 2)
     first = costs.cost_table(opened, ["latency"])
