@@ -9,8 +9,10 @@ OUT/report.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pandas as pd
 from rfsearch.engine import compare_plan
 from rfsearch.engine.compare_cells import Cell, begin_cell, carry_out_cell, controls
 from rfsearch.engine.compare_plan import CompareRequest, parse_seeds
+from rfsearch.engine.compare_workers import share
 from rfsearch.engine.config import Config
 from rfsearch.engine.costs import checked_costs, needed, reach
 from rfsearch.engine.environment import environment
@@ -67,6 +70,11 @@ class Comparison:
         ]
         return [*searches, *fixed]
 
+    def carry_out(self, run: Run, cell: Cell, networks: list[Architecture]) -> None:
+        """One cell, to its metrics.json."""
+        folder = RunFolder(self.folder / "cells" / cell.name)
+        carry_out_cell(begin_cell(run, folder, cell, self.environment), cell, networks)
+
     def networks(self) -> list[Architecture]:
         """The random ones."""
         found = (cell.choices for cell in controls(self.first, self.seeds)
@@ -83,7 +91,8 @@ def compare(request: CompareRequest) -> str:
     with Display() as display:
         comparison = open_comparison(request, display)
         display.note(announcement(comparison))
-        carry_out(comparison, display)
+        again = replace(request, resume=True, plan=None, download=False)
+        carry_out(comparison, display, again)
         page = write_report(comparison.folder)
     return f"Report: {page}"
 
@@ -249,12 +258,14 @@ def announcement(comparison: Comparison) -> str:
             else ""
         )
         rows.append((name, f"{units} {what}{proxy}", f"{expected['search_seconds']:.0f}"))
+    num = processes(comparison)
     settings = comparison.first.config.group(CompareSettings)
     warned = compare_plan.warnings(comparison.seeds, settings.retrain_seeds)
     lines = [
         table(rows),
         f"{arms} arms x {seeds} seeds, then {trainings} trainings of final networks of "
-        f"{expected['training_seconds']:.0f} s: about {(searching + training) / 60:.0f} minutes",
+        f"{expected['training_seconds']:.0f} s, {num} at a time: about "
+        f"{(searching + training) / 60 / num:.0f} minutes",
         *([f"This size reduces: {record['reduces']}"] if record["reduces"] else []),
         *(f"Weaker than it should be: {text}" for text in warned),
         *_caps(comparison),
@@ -268,24 +279,42 @@ def _caps(comparison: Comparison) -> list[str]:
     return [reach(costs, caps)] if costs is not None and caps else []
 
 
-def carry_out(comparison: Comparison, display: Progress) -> None:
-    """Every cell that is not done yet, then finals.csv."""
-    cells, networks = comparison.cells(), comparison.networks()
-    totals: dict[str, int] = {}
-    for phase, run, cell in cells:
-        totals[phase] = totals.get(phase, 0) + cell.units(run)
+def carry_out(comparison: Comparison, display: Progress, again: CompareRequest) -> None:
+    """Every cell that is not done yet, then finals.csv.
+
+    Args:
+        again: opens the same comparison in another process.
+    """
+    cells, num = comparison.cells(), processes(comparison)
     expected = comparison.record["expected"]
-    seconds = {phase: _expected_seconds(phase, cells, expected) for phase in totals}
-    display.start([(phase, seconds[phase], units) for phase, units in totals.items()])
-    teller = Teller(display, totals)
-    for phase, run, cell in cells:
-        folder = RunFolder(comparison.folder / "cells" / cell.name)
-        opened = replace(
-            begin_cell(run, folder, cell, comparison.environment), progress=teller.of(phase)
-        )
-        carry_out_cell(opened, cell, networks)
-        teller.done(phase, cell.units(run))
+    phases = list(dict.fromkeys(phase for phase, _, _ in cells))
+    teller = Teller(display, cells, num)
+    display.start(
+        [
+            (phase, _expected_seconds(phase, cells, expected) / num, teller.totals[phase])
+            for phase in phases
+        ]
+    )
+    open_cells = [(run, cell) for _, run, cell in cells if not teller.passed(comparison, cell)]
+    if num > 1 and len(open_cells) > 1:
+        names = [cell.name for _, cell in open_cells]
+        share(partial(open_comparison, again, Silent()), names, num, teller.listen)
+    else:
+        networks = comparison.networks()
+        for run, cell in open_cells:
+            opened = replace(run, progress=_CellProgress(teller, cell.name))
+            comparison.carry_out(opened, cell, networks)
+            teller.done(cell.name)
     write_finals(comparison)
+
+
+def processes(comparison: Comparison) -> int:
+    """That make cells: as set, else one for every so many cores of the CPU as a cell takes."""
+    run = comparison.first
+    asked = run.config.group(CompareSettings).processes
+    if asked or run.fabric.device.type != "cpu":
+        return asked or 1
+    return max(1, (os.cpu_count() or 1) // (run.config.plan.threads or os.cpu_count() or 1))
 
 
 def _expected_seconds(
@@ -349,44 +378,70 @@ class Silent:
 
 
 class Teller:
-    """Passes the progress of cells on to one display, whose phases are arms and controls."""
+    """Passes the progress of cells on to one display, whose phases are arms and controls.
 
-    def __init__(self, display: Progress, totals: Mapping[str, int]) -> None:
-        self.display, self.totals = display, totals
-        self.ended = dict.fromkeys(totals, 0)
-        self.inside = 0
+    Seconds are divided by the number of cells that are made at a time, so that what is left is
+    told rightly.
+    """
 
-    def of(self, phase: str) -> Progress:
-        """For the next cell of this phase."""
-        self.inside = 0
-        return _CellProgress(self, phase)
+    def __init__(
+        self, display: Progress, cells: Sequence[tuple[str, Run, Cell]], num: int
+    ) -> None:
+        self.display, self.num = display, num
+        self.phases = {cell.name: phase for phase, _, cell in cells}
+        self.units = {cell.name: cell.units(run) for _, run, cell in cells}
+        self.told = dict.fromkeys(self.units, 0)
+        self.totals: dict[str, int] = {}
+        for name, phase in self.phases.items():
+            self.totals[phase] = self.totals.get(phase, 0) + self.units[name]
 
-    def done(self, phase: str, units: int) -> None:
-        """A cell is done, by this process or an earlier one."""
-        self.ended[phase] += units
-        self.tell(phase, 0, {})
+    def passed(self, comparison: Comparison, cell: Cell) -> bool:
+        """Whether a cell was done before; then it is told as done."""
+        done = (comparison.folder / "cells" / cell.name / "metrics.json").exists()
+        if done:
+            self.done(cell.name)
+        return done
 
-    def tell(self, phase: str, inside: int, line: Mapping[str, Any]) -> None:
-        """So many units of the cell in hand."""
-        kept = {key: line.get(key) for key in ("loss", "accuracy", "seconds")}
-        epoch = self.ended[phase] + inside
-        if epoch:
-            self.display.epoch(
-                {"phase": phase, "epoch": epoch, "epochs": self.totals[phase], **kept}
-            )
+    def listen(self, kind: str, cell: str, payload: Any) -> None:
+        """What a worker told."""
+        if kind == "done":
+            self.done(cell)
+        else:
+            self.epoch(cell, payload)
+
+    def done(self, cell: str) -> None:
+        """All units of a cell, those of an earlier process included."""
+        self.told[cell] = self.units[cell]
+        self._show(cell, {})
+
+    def epoch(self, cell: str, line: Mapping[str, Any]) -> None:
+        """One unit of a cell."""
+        self.told[cell] = min(self.told[cell] + 1, self.units[cell])
+        self._show(cell, line)
+
+    def count(self, phase: str) -> int:
+        """Units of a phase that are done."""
+        return sum(self.told[name] for name, mine in self.phases.items() if mine == phase)
+
+    def _show(self, cell: str, line: Mapping[str, Any]) -> None:
+        phase = self.phases[cell]
+        kept = {key: line.get(key) for key in ("loss", "accuracy")}
+        if line.get("seconds") is not None:
+            kept["seconds"] = line["seconds"] / self.num
+        record = {"phase": phase, "epoch": self.count(phase), "epochs": self.totals[phase]}
+        self.display.epoch({**record, **kept})
 
 
 class _CellProgress(Silent):
-    def __init__(self, teller: Teller, phase: str) -> None:
-        self.teller, self.phase = teller, phase
+    def __init__(self, teller: Teller, cell: str) -> None:
+        self.teller, self.cell = teller, cell
 
     def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
         """A step inside of the cell."""
-        del phase, epoch
-        ended = self.teller.ended[self.phase] + self.teller.inside
-        self.teller.display.step(self.phase, ended + 1, step, steps)
+        del epoch
+        phase = self.teller.phases[self.cell]
+        self.teller.display.step(phase, self.teller.count(phase) + 1, step, steps)
 
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch or a trial of the cell."""
-        self.teller.inside += 1
-        self.teller.tell(self.phase, self.teller.inside, record)
+        self.teller.epoch(self.cell, record)

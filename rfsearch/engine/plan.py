@@ -134,7 +134,17 @@ _PAPER = replace(
     proxy_epochs=15,
     proxy_images=100_000,
 )
-_SMALL = replace(_QUICK, images=2000, warmup_epochs=4, search_epochs=10, threads=1)
+_SMALL = replace(
+    _QUICK,
+    images=2000,
+    warmup_epochs=4,
+    search_epochs=8,
+    adapt_epochs=2,
+    retrain_epochs=10,
+    threads=1,
+    proxy_epochs=4,
+    proxy_images=640,
+)
 
 PLANS: dict[tuple[str, str], Plan] = {
     ("mobilenetv2", "quick"): _QUICK,

@@ -69,14 +69,16 @@ class CompareSettings:
     sample_seeds: int = setting(1, "trainings of each random network")
     retrain_seeds: int = setting(2, "trainings of every other final network")
     single_seeds: int = setting(1, "search seeds at which networks of one operator are trained")
+    processes: int = setting(0, "cells made at a time; 0 takes as many as cores allow")
     least_trials: int = setting(30, "trials that every sampling arm must complete")
 
     def __post_init__(self) -> None:
         for name in ("samples", "sample_seeds", "retrain_seeds", "least_trials"):
             if getattr(self, name) < 1:
                 raise UserError(f"compare.{name} must be 1 or more, not {getattr(self, name)}")
-        if self.single_seeds < 0:
-            raise UserError(f"compare.single_seeds must be 0 or more, not {self.single_seeds}")
+        for name in ("single_seeds", "processes"):
+            if getattr(self, name) < 0:
+                raise UserError(f"compare.{name} must be 0 or more, not {getattr(self, name)}")
 
 
 GROUPS: dict[str, type] = {

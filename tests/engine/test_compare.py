@@ -39,6 +39,7 @@ SMALL = {
     "compare.single_seeds": 0,
     "compare.retrain_seeds": 1,
     "compare.least_trials": 2,
+    "compare.processes": 1,
 }
 TIMES = ["latency_ms", "search_seconds", "retrain_seconds"]
 
@@ -115,7 +116,7 @@ def test_the_plan_gives_the_same_numbers_however_often_it_is_stopped(
                 if left[0] % 3 == 0:
                     raise Stopped
 
-        tired = Tired(run.progress.teller, run.progress.phase)
+        tired = Tired(run.progress.teller, run.progress.cell)
         real(replace(run, progress=tired), cell, networks)
 
     monkeypatch.setattr(engine, "carry_out_cell", stopping)
@@ -132,6 +133,22 @@ def test_the_plan_gives_the_same_numbers_however_often_it_is_stopped(
         read_json(folder / "config.json")["arms"] for folder in (tmp_path / "again", finished)
     ]
     assert plans[0] == plans[1]
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_same(finished, request_of, tmp_path):
+    """What was made by one process already is not made again."""
+    folder = shutil.copytree(finished, tmp_path / "two")
+    (folder / "finals.csv").unlink()
+    for name in ("random-1", "plain-0", "sample00-0"):
+        shutil.rmtree(folder / "cells" / name)
+    config = read_json(folder / "config.json")
+    config["compare"]["processes"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    kept = (folder / "cells" / "pmpl-0" / "metrics.json").stat().st_mtime_ns
+    engine.compare(request_of(folder, {"compare.processes": 2}, resume=True))
+    pd.testing.assert_frame_equal(timeless(folder), timeless(finished))
+    assert (folder / "cells" / "pmpl-0" / "metrics.json").stat().st_mtime_ns == kept
 
 
 def test_another_benchmark_is_refused(finished, request_of, tmp_path):
