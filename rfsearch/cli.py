@@ -74,6 +74,20 @@ Set = Annotated[
         help="Change one setting, and more by further --set; `rfsearch settings` lists them.",
     ),
 ]
+MaxMacs = Annotated[
+    str | None,
+    typer.Option("--max-macs", metavar="N", help="Most multiply-adds of a found network: 250M."),
+]
+MaxParams = Annotated[
+    str | None,
+    typer.Option("--max-params", metavar="N", help="Most parameters of a found network: 3M."),
+]
+MaxLatency = Annotated[
+    str | None,
+    typer.Option(
+        "--max-latency", metavar="N", help="Most time of a found network for one image: 8ms."
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 _DISK = {
@@ -152,9 +166,16 @@ def verbs(context: typer.Context) -> None:
 
 @app.command(short_help="Search the fields of a network, train it, write a report.")
 def run(
-    backbone: Annotated[str, typer.Option(help="mobilenetv2 or resnet18.", metavar="MODEL")],
+    backbone: Annotated[
+        str, typer.Option(help="mobilenetv2, resnet18 or rfnet6.", metavar="MODEL")
+    ],
     strategy: Annotated[
-        str, typer.Option(metavar="NAME", help="How to look for an architecture: pmpl.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How to look for an architecture: pmpl, darts, random-shared, random, tpe, gp, "
+            "nsga2, asha, evolution, nni-tpe, nni-random or nni-evolution.",
+        ),
     ] = "pmpl",
     space: Annotated[
         str,
@@ -200,6 +221,9 @@ def run(
         bool, typer.Option("--download", help="Fetch data that is missing.")
     ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
+    max_macs: MaxMacs = None,
+    max_params: MaxParams = None,
+    max_latency: MaxLatency = None,
     assignments: Set = None,
     debug: Debug = False,
 ) -> None:
@@ -207,7 +231,7 @@ def run(
     and the plain network beside it; leave a run folder with report.html.
     """
     with explained(debug, resumable=not dry_run):
-        from rfsearch.engine.config import Request
+        from rfsearch.engine.config import Request, parse_caps
         from rfsearch.engine.whole import dry, whole
 
         _reach_modules_here(data)
@@ -224,9 +248,94 @@ def run(
             resume=resume,
             download=download,
             device=device,
+            caps=parse_caps(max_macs, max_params, max_latency),
             assignments=tuple(assignments or ()),
         )
         typer.echo(dry(request) if dry_run else whole(request))
+
+
+@app.command("compare", short_help="Compare strategies at equal cost, with controls.")
+def compare_(
+    strategies: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE],...",
+            help="Arms with commas between, as `rfsearch run --help` lists them; an arm may "
+            "change its own settings, as in pmpl:threshold=0.3.",
+        ),
+    ] = "pmpl,random,tpe",
+    seeds: Annotated[
+        str, typer.Option(metavar="N,...", help="Search seeds; six or more carry a verdict.")
+    ] = "0,1,2",
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="By default rfnet6 for quick, else mobilenetv2."),
+    ] = None,
+    space: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="What a slot may hold.")
+    ] = "pooling",
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[:ROOT]",
+            help="digits, fashionmnist, cifar10, imagefolder:PATH or package.module:factory.",
+        ),
+    ] = "digits",
+    image_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Pixels a side; by default the data's or the plan's."),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="quick, standard, paper, or a duration such as 4h."),
+    ] = "quick",
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Repeat the plans of a comparison's config.json."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder; by default runs/ and a name of the options."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a comparison stopped, to the same end.")
+    ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch data that is missing.")
+    ] = False,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
+    max_macs: MaxMacs = None,
+    max_params: MaxParams = None,
+    max_latency: MaxLatency = None,
+    assignments: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Compare strategies with each other and with networks that were not searched: every search
+    costs the same measured seconds, every final network is trained by one recipe.
+    """
+    with explained(debug, resumable=True):
+        from rfsearch.engine.compare import compare
+        from rfsearch.engine.compare_plan import CompareRequest
+        from rfsearch.engine.config import parse_caps
+
+        _reach_modules_here(data)
+        request = CompareRequest(
+            strategies=strategies,
+            seeds=seeds,
+            backbone=backbone,
+            space=space,
+            data=data,
+            image_size=image_size,
+            budget=budget,
+            plan=plan,
+            out=out,
+            device=device,
+            resume=resume,
+            download=download,
+            caps=parse_caps(max_macs, max_params, max_latency),
+            assignments=tuple(assignments or ()),
+        )
+        typer.echo(compare(request))
 
 
 @app.command(short_help="Tell what every layer of a network sees.")

@@ -112,6 +112,28 @@ OPTIONS = {
         "--dry-run": False,
         "--download": False,
         "--device": "auto",
+        "--max-macs": None,
+        "--max-params": None,
+        "--max-latency": None,
+        "--set": None,
+        "--debug": False,
+    },
+    "compare": {
+        "--strategies": "pmpl,random,tpe",
+        "--seeds": "0,1,2",
+        "--backbone": None,
+        "--space": "pooling",
+        "--data": "digits",
+        "--image-size": None,
+        "--budget": "quick",
+        "--plan": None,
+        "--out": None,
+        "--resume": False,
+        "--download": False,
+        "--device": "auto",
+        "--max-macs": None,
+        "--max-params": None,
+        "--max-latency": None,
         "--set": None,
         "--debug": False,
     },
@@ -593,6 +615,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "torn.toml").write_text('description = "a space"\nform = \n')
     (tmp_path / "bare.toml").write_text('description = "a space"\nform = "residual"\n')
     (tmp_path / "form.toml").write_text(SPACE.replace("residual", "resdual"))
+    (tmp_path / "single.toml").write_text(SPACE)
     (tmp_path / "name.toml").write_text(SPACE + '\n[[operators]]\nname = "maxpool"\nkernel = 3\n')
     for kernel in ("4", "-3", '"3"'):
         name = kernel.strip('"-')
@@ -615,7 +638,7 @@ def place(tmp_path, monkeypatch):
 
 
 WRONG_OPTIONS = {
-    "": ["--backbone", "mobilenetv2 or resnet18"],
+    "": ["--backbone", "mobilenetv2, resnet18 or rfnet6"],
     "--backbone": ["--backbone"],
     "--backbone mobilnetv2": ["'mobilnetv2'", "did you mean 'mobilenetv2'", "resnet18"],
 }
@@ -716,6 +739,25 @@ WRONG = {
     "--out list --resume": ["list/config.json", '"format": 1'],
 }
 WRONG_ELSEWHERE = {
+    "compare --strategies pml,tpe": ["'pml'", "did you mean 'pmpl'"],
+    "compare --strategies ,": ["--strategies", "pmpl,random,tpe"],
+    "compare --strategies tpe,tpe": ["'tpe' twice"],
+    "compare --strategies pmpl:threshold": ["'threshold'", "pmpl:threshold=0.3"],
+    "compare --strategies pmpl:treshold=1": ["pmpl.treshold", "pmpl.threshold"],
+    "compare --seeds 0,0": ["--seeds", "'0,0'"],
+    "compare --seeds one": ["--seeds", "0,1,2"],
+    "compare --backbone rfnet7": ["'rfnet7'", "did you mean 'rfnet6'"],
+    "compare --space single.toml": ["'identity' alone", "two operators"],
+    "compare --set pmpl.deadline=pair": ["deadline=pair", "argmax"],
+    "compare --budget quik": ["'quik'", "quick, standard, paper"],
+    "compare --plan bare/config.json": ["bare/config.json", "no plan of a comparison"],
+    "compare --out other": ["--out other", "no comparison"],
+    "compare --out bare": ["--out bare", "no comparison"],
+    "compare --max-macs many": ["--max-macs", "250M", "'many'"],
+    "compare --max-latency 8": ["--max-latency", "8ms", "'8'"],
+    "compare --max-params 1k --strategies random --set plan.width=0.25": [
+        *("--max-params 1000 cannot be met", "the nearest that can is --max-params"),
+    ],
     "nonsense": ["'nonsense'", "--help"],
     "analyze": ["MODEL", "--help"],
     "analyze resnet51": ["no model 'resnet51'", "resnet50", "torchvision:NAME"],
@@ -765,7 +807,7 @@ WRONG_ELSEWHERE = {
     "spaces poling": ["'poling'", "did you mean 'pooling'"],
     "spaces name.toml": ["name.toml", "'maxpool'"],
     "spaces pooling other": ["other"],
-    "spaces --backbone vgg": ["'vgg'", "mobilenetv2, resnet18"],
+    "spaces --backbone vgg": ["'vgg'", "mobilenetv2, resnet18, rfnet6"],
     "settings pmpl": ["pmpl"],
 }
 EVERY_WRONG = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from rfsearch import spaces
-from rfsearch.backbones import mobilenetv2, resnet18
+from rfsearch.backbones import mobilenetv2, resnet18, rfnet6
 from rfsearch.backbones.slots import Slot
 from rfsearch.errors import UserError, unknown
 
@@ -32,6 +32,7 @@ class Entry:
 BACKBONES: dict[str, Entry] = {
     "mobilenetv2": Entry(mobilenetv2.build, mobilenetv2.slots, mobilenetv2.SMALLEST_IMAGE),
     "resnet18": Entry(resnet18.build, resnet18.slots, resnet18.SMALLEST_IMAGE),
+    "rfnet6": Entry(rfnet6.build, rfnet6.slots, rfnet6.SMALLEST_IMAGE),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class Request:
     device: str = "auto"
     resume: bool = False
     download: bool = False
+    caps: tuple[tuple[str, float], ...] = ()
     assignments: tuple[str, ...] = ()
 
     @property
@@ -80,6 +82,7 @@ class Config:
     plan: Plan
     settings: Mapping[str, Scalar]
     changed: tuple[str, ...]
+    caps: tuple[tuple[str, float], ...] = ()
 
     def group(self, owner: type[Group]) -> Group:
         """The settings of one group as their dataclass."""
@@ -93,6 +96,7 @@ class Config:
             "image_size": list(self.image_size),
             "operators": list(self.operators),
             "changed": list(self.changed),
+            "caps": [list(cap) for cap in self.caps],
             "settings": dict(self.settings),
         }
         text = json.dumps(record, sort_keys=True)
@@ -109,6 +113,7 @@ class Config:
             if not isinstance(record[name], list):
                 raise UserError(f"{where}: {name} must be a list, not {record[name]!r}")
             fields[name] = tuple(record[name])
+        fields["caps"] = tuple((str(name), float(limit)) for name, limit in record["caps"])
         fields["settings"] = settings_table.checked(record["settings"], where)
         return cls(**{**fields, "plan": Plan.from_json(record["plan"], where)})
 
@@ -133,10 +138,38 @@ class Config:
         )
 
 
+_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def parse_caps(
+    max_macs: str | None, max_params: str | None, max_latency: str | None
+) -> tuple[tuple[str, float], ...]:
+    """Caps by measure, such as 250M multiply-adds, 3M parameters and 8ms (kept in ms).
+
+    >>> parse_caps("250M", None, "8ms")
+    (('macs', 250000000.0), ('latency', 8.0))
+    """
+    given = (("macs", max_macs, _UNITS, "250M"), ("params", max_params, _UNITS, "3M"),
+             ("latency", max_latency, _MILLISECONDS, "8ms"))  # fmt: skip
+    return tuple(
+        (name, _cap(f"--max-{name}", text, units, example))
+        for name, text, units, example in given
+        if text is not None
+    )
+
+
+def _cap(option: str, text: str, units: Mapping[str, float], example: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", text)
+    if not match or match[2] not in units or float(match[1]) == 0:
+        raise UserError(f"{option} takes a number above 0 such as {example}, not {text!r}")
+    return float(match[1]) * units[match[2]]
+
+
 def settle(request: Request) -> Config:
     """Every option checked and every default filled in; nothing is read but files of options."""
     backbones.entry(request.backbone)
-    strategies.check(request.strategy)
+    strategies.entry(request.strategy)
     operators = checked_space(request.space).labels
     if request.device not in DEVICES:
         raise UserError(f"unknown device {request.device!r}. Known: {', '.join(DEVICES)}")
@@ -154,6 +187,7 @@ def settle(request: Request) -> Config:
         plan=plan,
         settings=values,
         changed=_changed(_named(request, budget), plan, values),
+        caps=request.caps,
     )
     for owner in settings_table.GROUPS.values():
         config.group(owner)

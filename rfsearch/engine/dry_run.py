@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
-
-from rfsearch.data.images import Images
+from rfsearch import spaces
 from rfsearch.engine.measure import peak_memory
+from rfsearch.engine.pace import long, pace, seconds_a_step
 from rfsearch.engine.plan import Plan
-from rfsearch.engine.run import Run, describe, new_search, new_training
+from rfsearch.engine.run import (
+    Run,
+    describe,
+    new_search,
+    new_training,
+    search_units,
+    slot_names,
+)
+from rfsearch.spaces import Architecture
 from rfsearch.strategies.pmpl import PMPL
-from rfsearch.training.batches import epoch_batches
+from rfsearch.strategies.sampled import Sampled
+from rfsearch.strategies.within import HeldPMPL
 
-STEPS = 4
 FIXED_SECONDS = 20.0
 """Imports, data, measuring and the report; stated, not timed."""
 
@@ -51,60 +55,47 @@ def estimate(run: Run) -> Estimate:
 
     The search is timed with all its slots open: freezing makes it faster than this.
     """
-    plan, run = run.config.plan, _long(run)
-    searching = new_search(run)
-    assert isinstance(searching, PMPL)
-    steps = searching.alternation.steps
-    weight = _seconds_a_step(
-        searching.descent.step, run, searching.splits.weights, searching.descent.recipe.batch_size
-    )
-    alpha = _seconds_a_step(
-        searching.alphas.gradients, run, searching.splits.alpha, searching.settings.alpha_batch
-    )
-    alpha_steps = plan.search_epochs * -(-steps // searching.settings.alpha_every)
-    searching.supernet.keep(dict.fromkeys(searching.supernet.slots, (1,)))
-    disk = 6 * 4 * sum(p.numel() for p in searching.supernet.parameters())
-    adapt_step = _seconds_a_step(
-        searching.descent.step, run, searching.splits.weights, searching.descent.recipe.batch_size
-    )
-    mixing = (plan.warmup_epochs + plan.search_epochs) * steps
-    seconds = mixing * weight + alpha_steps * alpha + plan.adapt_epochs * steps * adapt_step
-    phases = [Phase("search", plan.supernet_epochs, plan.supernet_epochs * steps, seconds)]
-    phases += _retrainings(run, searching, plan)
-    return Estimate(tuple(phases), alpha_steps, peak_memory(), disk)
+    plan, seconds = run.config.plan, pace(run).seconds(run.config.plan)
+    steps, alpha_steps, params = _sizes(run)
+    phases = [Phase("search", search_units(run.config), steps, seconds)]
+    phases += _retrainings(long(run), plan)
+    return Estimate(tuple(phases), alpha_steps, peak_memory(), 6 * 4 * params)
 
 
-def _long(run: Run) -> Run:
-    """The run with enough epochs that the schedules allow the steps that are timed."""
-    plan = run.config.plan
-    long = replace(
-        plan,
-        search_epochs=plan.search_epochs + 4 * STEPS,
-        retrain_epochs=plan.retrain_epochs + 4 * STEPS,
+def _sizes(run: Run) -> tuple[int, int, int]:
+    """Steps of the search, those on alpha, and parameters of what it keeps in checkpoints."""
+    plan, searching = run.config.plan, new_search(run)
+    if isinstance(searching, HeldPMPL):
+        searching = searching.search
+    if isinstance(searching, PMPL):
+        steps = searching.alternation.steps
+        alpha_steps = plan.search_epochs * -(-steps // searching.settings.alpha_every)
+        params = sum(p.numel() for p in searching.supernet.parameters())
+        return plan.supernet_epochs * steps, alpha_steps, params
+    task = searching.task  # type: ignore[attr-defined]
+    params = sum(
+        p.numel() for p in task.network(task.choices((1,) * len(task.slots)), 0).parameters()
     )
-    return replace(run, config=replace(run.config, plan=long))
+    if isinstance(searching, Sampled):
+        steps = plan.proxy_epochs * (len(searching.images) // task.recipe.batch_size)
+        return plan.trials * steps, 0, params
+    return plan.supernet_epochs * searching.steps, 0, 8 * params  # type: ignore[attr-defined]
 
 
-def _retrainings(run: Run, searching: PMPL, plan: Plan) -> list[Phase]:
-    architecture = describe(run, searching.choices())
+def _retrainings(run: Run, plan: Plan) -> list[Phase]:
+    architecture = _dear(run)
     phases = []
     for kind in ("found", "plain"):
         training = new_training(run, kind, 0, architecture)
         size = training.descent.recipe.batch_size
-        step = _seconds_a_step(training.descent.step, run, training.images, size)
+        step = seconds_a_step(training.descent.step, run, training.images, size)
         epochs = plan.retrain_epochs * plan.retrain_seeds
         steps = epochs * training.steps
         phases.append(Phase(kind, epochs, steps, steps * step))
     return phases
 
 
-def _seconds_a_step(
-    step: Callable[[torch.Tensor, torch.Tensor], object], run: Run, images: Images, size: int
-) -> float:
-    batches = epoch_batches(images, run.augmentation, size, torch.Generator())
-    seconds = []
-    for batch in itertools.islice(itertools.cycle(batches), STEPS):
-        began = time.perf_counter()
-        step(*batch)
-        seconds.append(time.perf_counter() - began)
-    return sorted(seconds)[STEPS // 2 - 1]
+def _dear(run: Run) -> Architecture:
+    """A network of the space without an empty slot, where the space has another operator."""
+    space, slots = spaces.load_space(run.config.space), slot_names(run)
+    return describe(run, space.choose(slots, [min(1, len(space.operators) - 1)] * len(slots)))

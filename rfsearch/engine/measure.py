@@ -177,19 +177,20 @@ def metrics(
         }
         for kind, table in right.items()
     }
-    trial = read_trials(load_study(run.folder.study))[0]
+    trials = read_trials(load_study(run.folder.study))
+    score = max(trial.score for trial in trials if trial.score is not None)
     lines = [line for line in run.history.read() if line["phase"] == "search"]
     return {
         "seed": run.config.seed,
         "retrain_seeds": list(range(run.config.plan.retrain_seeds)),
         "test": run.dataset.sizes["test"],
         "networks": networks,
-        "selection": {"adapted": trial.score},
+        "selection": {"adapted": score},
         "difference": paired_difference(
             right["found"], right["plain"], predictions["source"].to_numpy()
         ),
         "phases": seconds,
-        "alpha_steps": lines[-1]["alpha_steps"],
+        "alpha_steps": lines[-1].get("alpha_steps"),
         "peak_memory_bytes": peak_memory(),
     }
 

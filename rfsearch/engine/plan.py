@@ -38,6 +38,9 @@ class Plan:
     effective_images: int = told("images behind the effective fields")
     latency_runs: int = told("timed passes behind a latency")
     threads: int = told("threads of the CPU; 0 takes all cores")
+    trials: int = told("networks that a sampling strategy tries", 30)
+    proxy_epochs: int = told("epochs of a trial's cheap training", 4)
+    proxy_images: int = told("weights and alpha images of a trial's cheap training", 1000)
     layout: str = told("memory layout of images and weights: channels_last", "channels_last")
     kernels: str = told("how networks are run: eager", "eager")
 
@@ -53,6 +56,9 @@ class Plan:
             "width",
             "effective_images",
             "latency_runs",
+            "trials",
+            "proxy_epochs",
+            "proxy_images",
         ):
             if getattr(self, name) <= 0:
                 raise UserError(f"plan.{name} must be more than 0, not {getattr(self, name)}")
@@ -110,6 +116,9 @@ _STANDARD = replace(
     retrain_epochs=30,
     retrain_seeds=3,
     threads=0,
+    trials=40,
+    proxy_epochs=6,
+    proxy_images=4000,
 )
 _PAPER = replace(
     _STANDARD,
@@ -121,6 +130,20 @@ _PAPER = replace(
     adapt_epochs=50,
     retrain_epochs=150,
     retrain_seeds=3,
+    trials=60,
+    proxy_epochs=15,
+    proxy_images=100_000,
+)
+_SMALL = replace(
+    _QUICK,
+    images=2000,
+    warmup_epochs=4,
+    search_epochs=8,
+    adapt_epochs=2,
+    retrain_epochs=10,
+    threads=1,
+    proxy_epochs=4,
+    proxy_images=640,
 )
 
 PLANS: dict[tuple[str, str], Plan] = {
@@ -130,6 +153,9 @@ PLANS: dict[tuple[str, str], Plan] = {
     ("resnet18", "quick"): replace(_QUICK, width=0.25),
     ("resnet18", "standard"): replace(_STANDARD, width=1.0),
     ("resnet18", "paper"): _PAPER,
+    ("rfnet6", "quick"): _SMALL,
+    ("rfnet6", "standard"): replace(_STANDARD, width=0.5, images=4000, threads=1),
+    ("rfnet6", "paper"): _PAPER,
 }
 """(backbone, budget) → plan. 0 stands for all ``images``, ``test_images`` and ``threads``."""
 

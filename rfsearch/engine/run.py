@@ -6,6 +6,7 @@ through the same phases, passes over what is done and goes on in the middle of w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,6 @@ from torch import nn
 
 from rfsearch import backbones, spaces, strategies
 from rfsearch.backbones.realise import realise
-from rfsearch.backbones.supernet import supernet
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config
@@ -23,7 +23,11 @@ from rfsearch.engine.settings import SlotSettings
 from rfsearch.seeds import stream
 from rfsearch.spaces import Architecture, Input
 from rfsearch.strategies import Strategy
+from rfsearch.strategies.costs import Caps, CostTable
+from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings, Stages
+from rfsearch.strategies.proposal import Tried
+from rfsearch.strategies.task import Proxy, Task
 from rfsearch.training import checkpoint
 from rfsearch.training.fit import Fit, Tick
 from rfsearch.training.randomness import seeded
@@ -65,7 +69,8 @@ class Progress(Protocol):
 class Trainer(Protocol):
     """A search or a training that advances an epoch at a time."""
 
-    epoch: int
+    @property
+    def epoch(self) -> int: ...
 
     @property
     def finished(self) -> bool: ...
@@ -86,6 +91,7 @@ class Run:
     dataset: Dataset
     fabric: Fabric
     progress: Progress
+    costs: CostTable | None = None
 
     @property
     def history(self) -> History:
@@ -114,7 +120,7 @@ def carry_out(run: Run) -> None:
     """Search and retrain, as far as they are not done yet; then the folder holds all weights."""
     plan = run.config.plan
     retrainings = plan.retrain_epochs * plan.retrain_seeds
-    phases: list[tuple[str, float | None, int]] = [("search", None, plan.supernet_epochs)]
+    phases: list[tuple[str, float | None, int]] = [("search", None, search_units(run.config))]
     phases += [("found", None, retrainings), ("plain", None, retrainings), ("measure", None, 0)]
     run.progress.start(phases)
     search(run)
@@ -124,42 +130,116 @@ def carry_out(run: Run) -> None:
             retrain(run, kind, index, architecture)
 
 
-def search(run: Run) -> None:
-    """Find an architecture and record it as the study's trial."""
+def search_units(config: Config) -> int:
+    """How often the strategy advances: epochs of a supernet, trials, or both."""
+    epochs, trials = config.plan.supernet_epochs, config.plan.trials
+    return {"epochs": epochs, "trials": trials, "both": epochs + trials}[
+        strategies.entry(config.strategy).spends
+    ]
+
+
+Watch = Callable[[Strategy, dict[str, Any]], None]
+"""Called with a strategy and the line of history it has just told."""
+
+
+def unwatched(strategy: Strategy, line: dict[str, Any]) -> None:
+    """Look away."""
+    del strategy, line
+
+
+def search(run: Run, watch: Watch = unwatched) -> None:
+    """Find an architecture; the study records every trial, of a supernet the one it ends in."""
     if run.folder.architecture.exists():
         return
-    strategy = new_search(run)
-    drive(run, "search", strategy, {})
+    strategy, recorder = new_search(run), Recorder(run)
+
+    def after(line: dict[str, Any]) -> None:
+        recorder.update(strategy)
+        watch(strategy, line)
+
+    drive(run, "search", strategy, {}, after)
     network = strategy.network()
-    score = strategy.score(network)
     checkpoint.save_weights(run.folder.checkpoint / "adapted.safetensors", network)
     architecture = describe(run, strategy.choices())
-    study = open_study(run.folder.study)
-    seconds = sum(line["seconds"] for line in run.history.read() if line["phase"] == "search")
-    space = spaces.load_space(run.config.space)
-    pairs = run.config.settings["pmpl.deadline"] == "pair"
-    record(study, Trial(0, architecture, score, seconds), space, pairs=pairs)
-    write_trials_csv(study, run.folder.trials)
+    if not isinstance(strategy, strategies.Tries):
+        seconds = sum(line["seconds"] for line in run.history.read() if line["phase"] == "search")
+        recorder.add(Trial(0, architecture, strategy.score(network), seconds))
+    recorder.write()
     write_json(run.folder.architecture, architecture.to_json())
+
+
+class Recorder:
+    """Keeps the study in step with a search; a trial that is made again is not added again."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.study = open_study(run.folder.study)
+        self.space = spaces.load_space(run.config.space)
+        self.num = 0
+
+    def update(self, strategy: Strategy) -> None:
+        """Add the trials that are new."""
+        if isinstance(strategy, strategies.Tries):
+            for number in range(self.num, len(strategy.tried)):
+                self.add(self._trial(number, strategy.tried[number]))
+            self.num = len(strategy.tried)
+
+    def _trial(self, number: int, tried: Tried) -> Trial:
+        slots = slot_names(self.run)
+        choices = self.space.choose(slots, tried.indices)
+        attributes: dict[str, object] = {"cost": tried.cost, "reports": list(tried.reports)}
+        return Trial(
+            number,
+            describe(self.run, choices),
+            tried.score,
+            tried.seconds,
+            tried.state,
+            {key: value for key, value in attributes.items() if value not in (None, [])},
+        )
+
+    def add(self, trial: Trial) -> None:
+        """Add one trial."""
+        pairs = self.run.config.settings["pmpl.deadline"] == "pair"
+        pairs = pairs and strategies.entry(self.run.config.strategy).spends == "epochs"
+        record(self.study, trial, self.space, pairs=pairs)
+
+    def write(self) -> None:
+        """trials.csv."""
+        write_trials_csv(self.study, self.run.folder.trials)
+
+
+def slot_names(run: Run) -> tuple[str, ...]:
+    """The slots that are searched, in network order."""
+    chosen = run.config.group(SlotSettings).choose(backbones.slots(run.backbone))
+    return tuple(slot.name for slot in chosen)
 
 
 def new_search(run: Run) -> Strategy:
     """The strategy at its start; it gets the search splits and nothing that leads to test data."""
-    config, plan = run.config, run.config.plan
-    with seeded(stream(config.seed, "search", "weights")):
-        slots, space = config.group(SlotSettings), spaces.load_space(config.space)
-        network = supernet(run.backbone, space, include=slots.included, exclude=slots.excluded)
-    stages = Stages(plan.warmup_epochs, plan.search_epochs, plan.adapt_epochs)
-    strategy = strategies.resolve(config.strategy)
-    return strategy(
-        run.place(network),
-        run.dataset.search.to(run.fabric.device),
-        run.augmentation,
-        config.group(Recipe),
-        config.group(PMPLSettings),
-        stages,
-        seed=stream(config.seed, "search"),
+    return strategies.resolve(run.config.strategy)(new_task(run))
+
+
+def new_task(run: Run) -> Task:
+    """All a strategy is handed."""
+    config, plan, data = run.config, run.config.plan, run.dataset
+    return Task(
+        backbone=run.backbone,
+        space=spaces.load_space(config.space),
+        slots=slot_names(run),
+        taken=Input(data.image_size, data.channels, data.mean, data.std),
+        classes=data.classes,
+        splits=data.search.to(run.fabric.device),
+        augmentation=run.augmentation,
+        recipe=config.group(Recipe),
+        pmpl=config.group(PMPLSettings),
+        sampling=config.group(SamplingSettings),
+        stages=Stages(plan.warmup_epochs, plan.search_epochs, plan.adapt_epochs),
+        trials=plan.trials,
+        proxy=Proxy(plan.proxy_epochs, plan.proxy_images),
+        seed=config.seed,
         fabric=run.fabric,
+        costs=run.costs,
+        caps=Caps(config.caps),
     )
 
 
@@ -202,8 +282,15 @@ def network_of(kind: str, architecture: Architecture) -> nn.Module:
     return backbones.build(architecture.backbone) if kind == "plain" else realise(architecture)
 
 
-def drive(run: Run, name: str, trainer: Trainer, label: dict[str, Any]) -> None:
-    """Advance to the end, with a line of history and a checkpoint after every epoch."""
+def drive(
+    run: Run,
+    name: str,
+    trainer: Trainer,
+    label: dict[str, Any],
+    after: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> None:
+    """Advance to the end, with a line of history and a checkpoint after every epoch; ``after``
+    is called with the line before it is written."""
     path = run.folder.checkpoint / "state.pt"
     state = checkpoint.load(path)
     lines = state["history_lines"] if state else lines_before(run, label)
@@ -212,6 +299,7 @@ def drive(run: Run, name: str, trainer: Trainer, label: dict[str, Any]) -> None:
         trainer.load_state_dict(state["trainer"])
     while not trainer.finished:
         line = {**label, **trainer.advance(_teller(run, label, trainer))}
+        after(line)
         run.history.append(line)
         lines += 1
         checkpoint.save(

@@ -13,6 +13,7 @@ from rfsearch.data.augmentation import AugmentationSettings
 from rfsearch.data.digits import DigitsSettings
 from rfsearch.engine.plan import Plan
 from rfsearch.errors import UserError, unknown
+from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.recipe import Recipe, setting
 
@@ -60,14 +61,36 @@ class DataSettings:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """How large a comparison is, beside its arms and seeds."""
+
+    samples: int = setting(20, "random networks: their mean is the zero line; they check ranks")
+    sample_seeds: int = setting(1, "trainings of each random network")
+    retrain_seeds: int = setting(2, "trainings of every other final network")
+    single_seeds: int = setting(1, "search seeds at which networks of one operator are trained")
+    processes: int = setting(0, "cells made at a time; 0 takes as many as cores allow")
+    least_trials: int = setting(30, "trials that every sampling arm must complete")
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "sample_seeds", "retrain_seeds", "least_trials"):
+            if getattr(self, name) < 1:
+                raise UserError(f"compare.{name} must be 1 or more, not {getattr(self, name)}")
+        for name in ("single_seeds", "processes"):
+            if getattr(self, name) < 0:
+                raise UserError(f"compare.{name} must be 0 or more, not {getattr(self, name)}")
+
+
 GROUPS: dict[str, type] = {
     "pmpl": PMPLSettings,
+    "sampling": SamplingSettings,
     "recipe": Recipe,
     "augment": AugmentationSettings,
     "digits": DigitsSettings,
     "data": DataSettings,
     "backbone": BackboneSettings,
     "slots": SlotSettings,
+    "compare": CompareSettings,
 }
 """Group → the frozen dataclass beside its owner. ``plan.NAME`` comes from the budget."""
 

@@ -12,6 +12,7 @@ from rfsearch import data
 from rfsearch.data.digits import DigitsSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config, Request, differences, settle
+from rfsearch.engine.costs import checked_costs, needed
 from rfsearch.engine.dry_run import FIXED_SECONDS, estimate
 from rfsearch.engine.environment import environment
 from rfsearch.engine.plan import duration, stretch
@@ -32,8 +33,8 @@ def open_run(request: Request, progress: Progress) -> Run:
         check_place(folder)
     dataset = load_data(stored or config, download=request.download)
     if stored is not None:
-        return prepare(stored, folder, dataset, progress)
-    run = in_time(prepare(config, folder, dataset, progress))
+        return costed(prepare(stored, folder, dataset, progress))
+    run = in_time(costed(prepare(config, folder, dataset, progress)))
     write_json(folder.environment, environment(dataset, str(run.fabric.device)))
     write_json(folder.config, run.config.to_json())
     return run
@@ -76,6 +77,12 @@ def check_duration(budget: str) -> None:
             f"{budget} is too short: to start, measure and report alone takes about "
             f"{FIXED_SECONDS:.0f} seconds"
         )
+
+
+def costed(run: Run) -> Run:
+    """The run with a table of costs, where a cap or its strategy needs one."""
+    measures = needed(run.config)
+    return replace(run, costs=checked_costs(run, measures)) if measures else run
 
 
 def load_data(config: Config, *, download: bool = False) -> Dataset:

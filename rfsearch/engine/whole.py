@@ -14,6 +14,7 @@ from rfsearch.engine.run import carry_out
 from rfsearch.engine.start import (
     begun,
     check_duration,
+    costed,
     in_time,
     is_finished,
     load_data,
@@ -58,5 +59,5 @@ def dry(request: Request) -> str:
     config = settle(request)
     check_duration(config.budget)
     data = load_data(config, download=request.download)
-    run = in_time(prepare(config, RunFolder(request.folder), data, Progress()))
+    run = in_time(costed(prepare(config, RunFolder(request.folder), data, Progress())))
     return describe_plan(run.config, estimate(run))

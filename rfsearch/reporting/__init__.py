@@ -13,13 +13,16 @@ __all__ = ["summarise", "write_report"]
 
 
 def write_report(run_folder: Path) -> Path:
-    """Write ``report.html`` into a finished run folder, replacing an older one; its path.
+    """Write ``report.html`` into the folder of a finished run or comparison; its path.
 
     A folder that is missing, is no run or is not finished raises ``UserError``.
     """
-    from rfsearch.reporting.page import write
+    from rfsearch.reporting import compare_page, compare_records, page
 
-    return write(Path(run_folder))
+    folder = Path(run_folder)
+    if compare_records.is_comparison(folder):
+        return compare_page.write(folder)
+    return page.write(folder)
 
 
 def summarise(run_folder: Path) -> str:

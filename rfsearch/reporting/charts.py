@@ -25,8 +25,9 @@ class Chart:
     note: str = ""
 
 
-def _chart(name: str, title: str, alternative: str, figure: figures.Figure,
-           data: Table | None = None, **texts: str) -> Chart:  # fmt: skip
+def chart(name: str, title: str, alternative: str, figure: figures.Figure,
+          data: Table | None = None, **texts: str) -> Chart:  # fmt: skip
+    """A chart for the page; ``texts`` are its label and note."""
     height = int(figure.layout.height)
     return Chart(name, title, alternative, figures.as_json(figure), height, data, **texts)
 
@@ -47,7 +48,7 @@ def _fields(data: figure_data.Fields) -> Chart:
         for index, slot in enumerate(data.slots)
     ]
     columns = ["slot", *(f"{line.network} {line.measure}" for line in data.lines)]
-    return _chart(
+    return chart(
         f"fields-{data.axis.replace(' ', '-')}",
         f"Field and effective field by slot ({data.axis})",
         f"Pixels by slot, first to last: {'; '.join(parts)}; the image has {data.image}.",
@@ -74,7 +75,7 @@ def _trajectory(
         rule = "deadline" if data.freeze.by_deadline else "rule"
         when = f" Frozen to {end} at epoch {data.freeze.epoch} by the {rule}."
     alternative = f"Slot {data.short}: weights at the last open epoch: {last}.{when}"
-    return _chart(f"p-{data.slot}", data.short, alternative, figures.trajectory(data, stages, top),
+    return chart(f"p-{data.slot}", data.short, alternative, figures.trajectory(data, stages, top),
                   label=end, note=data.slot)  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def gaps(records: Records, null: nulls.Band | None) -> Chart | None:
          f"{line.gaps[-1]:.3f}", _above(line, null)]
         for line in data.lines
     ]  # fmt: skip
-    return _chart(
+    return chart(
         "gaps",
         "Lead of the strongest candidate over alpha steps",
         alternative,
@@ -187,7 +188,7 @@ def _curves(
     numbers = table(f"{title}, by epoch.", "history.jsonl", ["epoch", *(one.name for one in data)],
                     "r" + "r" * len(data), rows)  # fmt: skip
     alternative = f"{unit.capitalize()} over {len(epochs)} epochs: {'; '.join(parts)}."
-    return _chart(name, title, alternative, figures.curves(data, unit, stages), numbers)
+    return chart(name, title, alternative, figures.curves(data, unit, stages), numbers)
 
 
 def steps(records: Records) -> Chart | None:
@@ -206,7 +207,7 @@ def steps(records: Records) -> Chart | None:
     )
     numbers = table("Step time and frozen slots by epoch.", "history.jsonl: step_seconds, frozen",
                     ("epoch", "ms per step", "frozen slots"), "rrr", rows)  # fmt: skip
-    return _chart("steps", "Time of a search step", alternative,
+    return chart("steps", "Time of a search step", alternative,
                   figures.steps(data, figure_data.stages(records)), numbers)  # fmt: skip
 
 
@@ -215,4 +216,4 @@ def cost(records: Records) -> Chart:
     data = figure_data.cost(records)
     parts = [f"{phase} {seconds:.0f} s" for phase, seconds in zip(data.phases, data.seconds,
                                                                  strict=True)]  # fmt: skip
-    return _chart("cost", "Seconds by phase", f"{'; '.join(parts)}.", figures.cost(data))
+    return chart("cost", "Seconds by phase", f"{'; '.join(parts)}.", figures.cost(data))

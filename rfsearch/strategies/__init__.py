@@ -1,14 +1,15 @@
 """How to look for an architecture.
 
-To add a strategy: one class with the verbs of `pmpl.PMPL` and one line in `STRATEGIES`; the name
-is resolved only when it is asked for, so that a library nobody named is never imported.
+To add a strategy: one function ``Task → Strategy`` and one line in `STRATEGIES`; it is resolved
+only when it is asked for, so that a library nobody named is never imported.
 """
 
 from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -16,21 +17,57 @@ from rfsearch.errors import unknown
 from rfsearch.spaces import Choice
 from rfsearch.training.fit import Tick
 
-STRATEGIES: dict[str, str] = {
-    "pmpl": "rfsearch.strategies.pmpl:PMPL",
+if TYPE_CHECKING:
+    from rfsearch.strategies.proposal import Tried
+    from rfsearch.strategies.task import Task
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A strategy of the table.
+
+    Attributes:
+        factory: where the function ``Task → Strategy`` stands.
+        spends: what its budget counts: epochs of a supernet, trials, or first one then the other.
+        start: the setting that says after how many trials it is more than random search.
+        costs: whether it needs the cost of networks.
+    """
+
+    factory: str
+    spends: Literal["epochs", "trials", "both"]
+    start: str = ""
+    costs: bool = False
+
+
+_SAMPLED, _SUPERNETS = "rfsearch.strategies.sampled", "rfsearch.strategies.supernets"
+STRATEGIES: dict[str, Entry] = {
+    "pmpl": Entry(f"{_SUPERNETS}:pmpl", "epochs"),
+    "darts": Entry(f"{_SUPERNETS}:darts", "epochs"),
+    "random-shared": Entry(f"{_SUPERNETS}:RandomShared", "both"),
+    "random": Entry(f"{_SAMPLED}:random", "trials"),
+    "tpe": Entry(f"{_SAMPLED}:tpe", "trials", start="startup"),
+    "gp": Entry(f"{_SAMPLED}:gp", "trials", start="startup"),
+    "nsga2": Entry(f"{_SAMPLED}:nsga2", "trials", start="population", costs=True),
+    "asha": Entry(f"{_SAMPLED}:asha", "trials"),
+    "evolution": Entry(f"{_SAMPLED}:evolution", "trials", start="population"),
+    "nni-tpe": Entry(f"{_SAMPLED}:nni_tpe", "trials", start="startup"),
+    "nni-random": Entry(f"{_SAMPLED}:nni_random", "trials"),
+    "nni-evolution": Entry(f"{_SAMPLED}:nni_evolution", "trials", start="population"),
 }
 
 
-def check(name: str) -> None:
-    """An error that lists what is known, unless there is a strategy called ``name``."""
+def entry(name: str) -> Entry:
+    """The table's entry, or an error that lists what is known."""
     if name not in STRATEGIES:
         raise unknown("strategy", name, STRATEGIES)
+    return STRATEGIES[name]
 
 
 class Strategy(Protocol):
     """One search: `advance` until `finished`, then `choices` and the `network` that has them."""
 
-    epoch: int
+    @property
+    def epoch(self) -> int: ...
 
     @property
     def finished(self) -> bool: ...
@@ -48,8 +85,14 @@ class Strategy(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def resolve(name: str) -> Callable[..., Strategy]:
-    """The strategy called ``name``."""
-    check(name)
-    found: Callable[..., Strategy] = pkgutil.resolve_name(STRATEGIES[name])
+@runtime_checkable
+class Tries(Protocol):
+    """A strategy that makes trials, the finished ones in the order of their numbers."""
+
+    tried: list[Tried]
+
+
+def resolve(name: str) -> Callable[[Task], Strategy]:
+    """The function that begins a search of the strategy called ``name``."""
+    found: Callable[[Task], Strategy] = pkgutil.resolve_name(entry(name).factory)
     return found

@@ -160,7 +160,7 @@ def test_the_stem_follows_the_image_size():
         ({"backbone": "mobilnetv2"}, r"unknown backbone 'mobilnetv2'; did you mean 'mobilenetv2'"),
         ({"space": "poling"}, r"unknown space 'poling'; did you mean 'pooling'.*\.toml"),
         ({"space": "none.toml"}, r"there is no file none\.toml"),
-        ({"strategy": "darts"}, r"unknown strategy 'darts'.*pmpl"),
+        ({"strategy": "dart"}, r"unknown strategy 'dart'.*pmpl"),
         ({"device": "gpu"}, r"unknown device 'gpu'.*auto, cpu, cuda, mps"),
         ({"budget": "fast"}, "unknown budget 'fast'"),
         ({"image_size": 12}, r"small stem needs images of at least 16 pixels, not 12"),
@@ -254,6 +254,7 @@ def test_the_hash_covers_everything():
         "plan": replace(base.plan, threads=base.plan.threads + 1),
         "settings": {**base.settings, "recipe.lr": 0.31},
         "changed": (),
+        "caps": (("macs", 1e6),),
     }
     assert set(changes) == set(Config.__dataclass_fields__)
     for name, value in changes.items():

@@ -1,0 +1,180 @@
+"""Every network of a small space on RFNet-6, trained; and strategies replayed on the table.
+
+    python benchmarks/rfnet6_table.py train                 # goes on where it was stopped
+    python benchmarks/rfnet6_table.py replay --seeds 50     # seconds; rewrites reports/rfnet6
+
+The space: two operators (identity, max 5) in six slots, 64 networks, two training seeds each, by
+the recipe, data and epochs of the quick plan of rfnet6. A row is on disk as soon as it is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+SEEDS = (0, 1)
+OPERATORS = ("identity", "max 5")
+REPORT = Path(__file__).parent.parent / "reports" / "rfnet6"
+COLUMNS = ("network", "seed", "score", "accuracy", "seconds", "params", "macs", "window_ops")
+REPLAYED = ("random", "tpe", "evolution", "nsga2", "nni-tpe", "nni-evolution")
+
+
+def open_run() -> Any:
+    """The quick run of rfnet6, of which nothing is written."""
+    from rfsearch.engine.compare import Silent
+    from rfsearch.engine.config import Request, settle
+    from rfsearch.engine.start import load_data, prepare
+    from rfsearch.trials import RunFolder
+
+    config = settle(Request(backbone="rfnet6", strategy="random"))
+    return prepare(config, RunFolder(Path("runs/rfnet6-table")), load_data(config), Silent())
+
+
+def networks(num_slots: int) -> list[tuple[int, ...]]:
+    """All of the space; the last slot changes fastest."""
+    return list(itertools.product(range(len(OPERATORS)), repeat=num_slots))
+
+
+def train_row(run: Any, network: tuple[int, ...], seed: int) -> dict[str, Any]:
+    """Train one network and read selection and test once."""
+    from dataclasses import replace
+
+    from rfsearch import spaces
+    from rfsearch.analysis import walk
+    from rfsearch.backbones.realise import realise
+    from rfsearch.engine.run import describe, new_training, slot_names
+    from rfsearch.strategies.tabular import name
+    from rfsearch.training.evaluation import accuracy
+
+    began = time.perf_counter()
+    run = replace(run, config=replace(run.config, seed=seed))
+    space = spaces.load_space(run.config.space)
+    indices = [space.labels.index(OPERATORS[k]) for k in network]
+    architecture = describe(run, space.choose(slot_names(run), indices))
+    training = new_training(run, "found", 0, architecture)
+    while not training.finished:
+        training.advance()
+    seconds = time.perf_counter() - began
+    data, trained = run.dataset, training.network
+    totals = walk(realise(architecture), data.image_size, data.channels).totals
+    return {
+        "network": name(network),
+        "seed": seed,
+        "score": accuracy(trained, data.search.selection, run.augmentation),
+        "accuracy": accuracy(trained, data.test, run.augmentation),
+        "seconds": round(seconds, 3),
+        "params": sum(parameter.numel() for parameter in trained.parameters()),
+        "macs": totals.macs,
+        "window_ops": totals.window_ops,
+    }
+
+
+def about(run: Any) -> dict[str, Any]:
+    """table.json."""
+    from rfsearch.engine.compare_plan import definition, digest
+    from rfsearch.engine.environment import environment
+    from rfsearch.engine.run import slot_names
+
+    frozen = definition(run.config, environment(run.dataset, str(run.fabric.device)))
+    frozen.pop("commit")
+    return {
+        "backbone": "rfnet6",
+        "slots": list(slot_names(run)),
+        "operators": list(OPERATORS),
+        "seeds": list(SEEDS),
+        "definition": frozen,
+        "hash": digest(frozen),
+    }
+
+
+def train(limit: int | None) -> None:
+    """Train what is missing, at most ``limit`` rows; another benchmark is refused."""
+    from rfsearch.trials import read_json, write_json
+
+    run = open_run()
+    told, path = about(run), REPORT / "table.csv"
+    stored = REPORT / "table.json"
+    if stored.exists() and read_json(stored)["hash"] != told["hash"]:
+        raise SystemExit(f"{stored} is of another benchmark; move it away to begin a new table")
+    write_json(stored, told)
+    done = done_rows(path)
+    todo = [
+        (network, seed)
+        for seed in SEEDS
+        for network in networks(len(told["slots"]))
+        if ("-".join(map(str, network)), seed) not in done
+    ]
+    for network, seed in todo[:limit]:
+        row = train_row(run, network, seed)
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+        print(
+            row["network"], seed, f"{row['accuracy']:.4f}", f"{row['seconds']:.0f} s", flush=True
+        )
+    print(f"{len(todo[limit or len(todo) :])} rows are left")
+
+
+def done_rows(path: Path) -> set[tuple[str, int]]:
+    """(network, seed) of the rows that are there; a torn last line is cut off."""
+    from rfsearch.trials.history import cut_torn_line
+
+    cut_torn_line(path)
+    if not path.exists():
+        return set()
+    with path.open(newline="") as file:
+        return {(row["network"], int(row["seed"])) for row in csv.DictReader(file)}
+
+
+def replay(num_seeds: int, trials: int) -> None:
+    """Mean regret of every strategy, to reports/rfnet6/README.md."""
+    from rfsearch.strategies.optuna_samplers import SamplingSettings
+    from rfsearch.strategies.tabular import read_table, regrets, replay_on
+
+    table = read_table(REPORT)
+    if not table.complete:
+        raise SystemExit("the table is not finished; python benchmarks/rfnet6_table.py train")
+    marks = [count for count in (5, 10, 20, 30, 40) if count <= trials]
+    lines = [
+        "# RFNet-6, two operators in six slots: every network trained",
+        "",
+        f"Points of test accuracy below the best network ({100 * table.best():.1f} %), after so "
+        f"many trials; mean of {num_seeds} searches replayed on `table.csv`.",
+        "",
+        f"| strategy | {' | '.join(map(str, marks))} |",
+        f"|---|{'---|' * len(marks)}",
+    ]
+    for strategy in REPLAYED:
+        curves = [
+            regrets(table, replay_on(table, strategy, trials, seed, SamplingSettings()))
+            for seed in range(num_seeds)
+        ]
+        means = [sum(100 * curve[mark - 1] for curve in curves) / num_seeds for mark in marks]
+        lines.append(f"| {strategy} | {' | '.join(f'{mean:.2f}' for mean in means)} |")
+    lines += ["", "Rebuilt by `python benchmarks/rfnet6_table.py replay`."]
+    (REPORT / "README.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def main() -> None:
+    """Train, or replay."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("train", "replay"))
+    parser.add_argument("--limit", type=int, help="rows to train now; all by default")
+    parser.add_argument("--seeds", type=int, default=20, help="searches of every strategy")
+    parser.add_argument("--trials", type=int, default=40)
+    options = parser.parse_args()
+    if options.what == "train":
+        train(options.limit)
+    else:
+        replay(options.seeds, options.trials)
+
+
+if __name__ == "__main__":
+    main()

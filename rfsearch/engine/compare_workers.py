@@ -1,0 +1,107 @@
+"""Cells in processes of their own: each opens the comparison's data, takes cells from one queue,
+and tells what it does through another. A cell is the same whoever makes it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rfsearch.errors import UserError
+
+Message = tuple[str, str, Any]
+"""(kind, name of the cell, payload): step, epoch, done, wrong (UserError), fault, end."""
+
+
+def work(open_again: Callable[[], Any], todo: Any, told: Any) -> None:
+    """One worker: cells until the queue is empty; everything is told, errors too."""
+    try:
+        comparison = open_again()
+        networks = comparison.networks()
+        cells = {cell.name: (run, cell) for _, run, cell in comparison.cells()}
+        while True:
+            try:
+                name = todo.get(timeout=1)
+            except queue.Empty:
+                break
+            run, cell = cells[name]
+            comparison.carry_out(replace(run, progress=_Telling(name, told)), cell, networks)
+            told.put(("done", name, None))
+    except UserError as error:
+        told.put(("wrong", "", str(error)))
+    except KeyboardInterrupt:
+        pass
+    except BaseException:
+        told.put(("fault", "", traceback.format_exc()))
+    told.put(("end", "", None))
+
+
+class _Telling:
+    """Progress of a cell as messages."""
+
+    def __init__(self, name: str, told: Any) -> None:
+        self.name, self.told = name, told
+
+    def start(self, phases: list[tuple[str, float | None, int]]) -> None:
+        """Nothing."""
+
+    def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
+        """Nothing: epochs are short enough."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """An epoch or a trial."""
+        kept = {key: record.get(key) for key in ("loss", "accuracy", "seconds")}
+        self.told.put(("epoch", self.name, kept))
+
+    def enter(self, name: str) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+def share(
+    open_again: Callable[[], Any],
+    names: Sequence[str],
+    num_processes: int,
+    listen: Callable[[str, str, Any], None],
+) -> None:
+    """Have all cells made; ``listen`` hears of epochs and of cells that are done."""
+    context = multiprocessing.get_context("spawn")
+    todo, told = context.Queue(), context.Queue()
+    for name in names:
+        todo.put(name)
+    workers = [
+        context.Process(target=work, args=(open_again, todo, told), daemon=True)
+        for _ in range(min(num_processes, len(names)))
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        _listen(workers, told, listen)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _listen(workers: Sequence[Any], told: Any, listen: Callable[[str, str, Any], None]) -> None:
+    ended = 0
+    while ended < len(workers):
+        try:
+            kind, name, payload = told.get(timeout=5)
+        except queue.Empty:
+            if not any(worker.is_alive() for worker in workers):
+                raise RuntimeError("the processes that make cells have died") from None
+            continue
+        if kind == "wrong":
+            raise UserError(payload)
+        if kind == "fault":
+            raise RuntimeError(f"a cell failed:\n{payload}")
+        if kind == "end":
+            ended += 1
+        else:
+            listen(kind, name, payload)

@@ -1,0 +1,189 @@
+"""The costs of a space, counted by the walk and measured on the device; what a cap can reach."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rfsearch import backbones, spaces, strategies
+from rfsearch.analysis import walk
+from rfsearch.backbones.realise import enhance
+from rfsearch.engine.config import Config
+from rfsearch.engine.environment import environment
+from rfsearch.engine.listing import table
+from rfsearch.engine.run import Run, slot_names
+from rfsearch.spaces import Choice
+from rfsearch.strategies.costs import Caps, CostTable
+from rfsearch.trials import read_json, write_json
+
+RUNS, WARM_UP = 30, 5
+Shape = tuple[int, int, int]
+"""(channels, height, width) of the maps at a slot."""
+
+
+def cost_table(run: Run, measures: Sequence[str]) -> CostTable:
+    """What every operator costs in every slot, by the given measures."""
+    network = backbones.build(run.backbone)
+    shapes = slot_shapes(run, network)
+    space = spaces.load_space(run.config.space)
+    counted = {
+        (operator.label, shape): counts(space.choose(["slot"], [k])[0], shape)
+        for shape in dict.fromkeys(shapes)
+        for k, operator in enumerate(space.operators)
+    }
+    totals = walk(network, run.dataset.image_size, run.dataset.channels).totals
+    base: dict[str, float] = {
+        "params": sum(p.numel() for p in network.parameters()),
+        "macs": totals.macs,
+        "window_ops": totals.window_ops,
+    }
+    rows = {
+        name: tuple(
+            tuple(counted[label, shape][name] for label in space.labels) for shape in shapes
+        )
+        for name in base
+    }
+    if "latency" in measures:
+        found = latencies(run, shapes)
+        base["latency"] = found["network"]
+        rows["latency"] = tuple(
+            tuple(found[_key(label, shape)] for label in space.labels) for shape in shapes
+        )
+    return CostTable(base, rows)
+
+
+def needed(config: Config) -> tuple[str, ...]:
+    """The measures that a cap or the strategy needs; none where costs do not matter."""
+    names = [name for name, _ in config.caps]
+    if strategies.entry(config.strategy).costs:
+        objective = str(config.settings["sampling.cost"])
+        names += ["macs", "window_ops"] if objective == "auto" else [objective]
+    return tuple(dict.fromkeys(names))
+
+
+def checked_costs(run: Run, measures: Sequence[str]) -> CostTable:
+    """The table, with caps that can be met; an error names the nearest that can."""
+    costs = cost_table(run, measures)
+    Caps(run.config.caps).check(costs)
+    return costs
+
+
+def slot_shapes(run: Run, network: nn.Module) -> list[Shape]:
+    """Of the maps at every slot that is searched, one image through the plain network."""
+    seen: dict[str, Shape] = {}
+    wanted = set(slot_names(run))
+
+    def look(name: str) -> None:
+        def hook(_: nn.Module, __: object, output: torch.Tensor) -> None:
+            channels, height, width = output.shape[1:]
+            seen[name] = (channels, height, width)
+
+        network.get_submodule(name).register_forward_hook(hook)
+
+    for name in wanted:
+        look(name)
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, run.dataset.channels, *run.dataset.image_size))
+    for name in wanted:
+        network.get_submodule(name)._forward_hooks.clear()
+    return [seen[name] for name in slot_names(run)]
+
+
+def counts(choice: Choice, shape: Shape) -> dict[str, float]:
+    """Parameters, MACs and window operations of one operator in its form at a slot."""
+    channels, height, width = shape
+    enhancer = enhance(choice, channels)
+    if isinstance(enhancer, nn.Identity):
+        return {"params": 0, "macs": 0, "window_ops": 0}
+    totals = walk(enhancer, (height, width), channels).totals
+    params = sum(parameter.numel() for parameter in enhancer.parameters())
+    return {"params": params, "macs": totals.macs, "window_ops": totals.window_ops}
+
+
+def latencies(run: Run, shapes: Sequence[Shape]) -> dict[str, float]:
+    """Milliseconds of one image: the plain network, and each operator on each shape; measured
+    once on a device, threads and versions, then read from the user's cache."""
+    path = cache(run, shapes)
+    if path.exists():
+        stored = read_json(path)["milliseconds"]
+        return {str(key): float(value) for key, value in stored.items()}
+    space = spaces.load_space(run.config.space)
+    height, width = run.dataset.image_size
+    plain = run.place(backbones.build(run.backbone)).eval()
+    found = {"network": milliseconds(run, plain, (run.dataset.channels, height, width))}
+    for shape in dict.fromkeys(shapes):
+        for k, label in enumerate(space.labels):
+            enhancer = enhance(space.choose(["slot"], [k])[0], shape[0])
+            empty = isinstance(enhancer, nn.Identity)
+            placed = run.place(enhancer).eval()
+            found[_key(label, shape)] = 0.0 if empty else milliseconds(run, placed, shape)
+    write_json(path, {"milliseconds": found, "key": _versions(run, shapes)})
+    return found
+
+
+@torch.no_grad()
+def milliseconds(run: Run, network: nn.Module, shape: Shape) -> float:
+    """Median of one image through a module in evaluation mode."""
+    image = torch.rand(1, *shape, device=run.fabric.device)
+    image = image.to(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(RUNS + WARM_UP):
+        began = time.perf_counter()
+        network(image)
+        if run.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return 1000 * statistics.median(seconds[WARM_UP:])
+
+
+def cache(run: Run, shapes: Sequence[Shape]) -> Path:
+    """The file of a latency table; another version or machine has another name."""
+    text = json.dumps(_versions(run, shapes), sort_keys=True)
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return root / "rfsearch" / f"latency-{name}.json"
+
+
+def _versions(run: Run, shapes: Sequence[Shape]) -> dict[str, object]:
+    where = environment(run.dataset, str(run.fabric.device))
+    names = ("versions", "platform", "cpu", "threads", "device")
+    operators = spaces.load_space(run.config.space).labels
+    return {
+        **{name: where[name] for name in names},
+        "batch": 1,
+        "backbone": run.backbone.to_json(),
+        "form": spaces.load_space(run.config.space).form,
+        "operators": list(operators),
+        "image_size": list(run.dataset.image_size),
+        "shapes": [list(shape) for shape in shapes],
+    }
+
+
+def _key(label: str, shape: Shape) -> str:
+    return f"{label} on {'x'.join(map(str, shape))}"
+
+
+def reach(costs: CostTable, caps: Sequence[tuple[str, float]]) -> str:
+    """Smallest, middle and largest network by every measure, and the caps that bind nothing."""
+    limits = dict(caps)
+    rows: list[tuple[str, ...]] = [("COST", "SMALLEST", "MIDDLE", "LARGEST", "CAP")]
+    for name in costs.slots:
+        low, high = costs.range(name)
+        uniform = [[1 / len(row)] * len(row) for row in costs.slots[name]]
+        middle = costs.expected(name, uniform)
+        cap = f"{limits[name]:,.6g}" if name in limits else "-"
+        rows.append((name, *(f"{value:,.6g}" for value in (low, middle, high)), cap))
+    told = [table(rows)]
+    for name in Caps(tuple(caps)).loose(costs):
+        same = len(set(costs.range(name))) == 1
+        why = "all networks of the space have the same" if same else "every network is below it"
+        told.append(f"--max-{name} binds nothing here: {why}; --max-latency may")
+    return "\n".join(told)

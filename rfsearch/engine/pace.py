@@ -1,0 +1,173 @@
+"""What a search costs: seconds of real steps timed here, and budgets made equal by them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from rfsearch import strategies
+from rfsearch.data.images import Images
+from rfsearch.engine.plan import Plan, stretch
+from rfsearch.engine.run import Run, new_search, new_task
+from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.proposal import Proposer, Tried
+from rfsearch.strategies.sampled import Sampled
+from rfsearch.strategies.supernets import RandomShared
+from rfsearch.strategies.within import HeldPMPL
+from rfsearch.training.batches import epoch_batches
+
+STEPS = 4
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Expected seconds of a search: ``once``, and each of its trials."""
+
+    once: float
+    trial: float = 0.0
+
+    def seconds(self, plan: Plan) -> float:
+        """Of the search under this plan, whose epochs are those that were timed."""
+        return self.once + plan.trials * self.trial
+
+
+def seconds_a_step(
+    step: Callable[[torch.Tensor, torch.Tensor], object], run: Run, images: Images, size: int
+) -> float:
+    """A middling step on real batches."""
+    batches = epoch_batches(images, run.augmentation, size, torch.Generator())
+    seconds = []
+    for batch in itertools.islice(itertools.cycle(batches), STEPS):
+        began = time.perf_counter()
+        step(*batch)
+        seconds.append(time.perf_counter() - began)
+    return sorted(seconds)[STEPS // 2 - 1]
+
+
+def long(run: Run) -> Run:
+    """The run with enough epochs that the schedules allow the steps that are timed."""
+    plan = run.config.plan
+    plan = replace(
+        plan,
+        search_epochs=plan.search_epochs + 4 * STEPS,
+        retrain_epochs=plan.retrain_epochs + 4 * STEPS,
+    )
+    return replace(run, config=replace(run.config, plan=plan))
+
+
+def pace(run: Run) -> Pace:
+    """Time the pieces of the run's search; nothing is written."""
+    searching = new_search(long(run))
+    if isinstance(searching, HeldPMPL):
+        searching = searching.search
+    if isinstance(searching, PMPL):
+        return Pace(supernet_seconds(searching, run))
+    if isinstance(searching, RandomShared):
+        return _shared(searching, run)
+    assert isinstance(searching, Sampled)
+    return _sampled(searching, run)
+
+
+def supernet_seconds(searching: PMPL, run: Run) -> float:
+    """All slots open: freezing makes the search faster than this."""
+    plan, steps = run.config.plan, searching.alternation.steps
+    size = searching.descent.recipe.batch_size
+    weight = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
+    alpha = seconds_a_step(
+        searching.alphas.gradients, run, searching.splits.alpha, searching.settings.alpha_batch
+    )
+    searching.supernet.keep(dict.fromkeys(searching.supernet.slots, (1,)))
+    adapt = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
+    mixing = (plan.warmup_epochs + plan.search_epochs) * steps
+    alphas = plan.search_epochs * -(-steps // searching.settings.alpha_every)
+    return mixing * weight + alphas * alpha + plan.adapt_epochs * steps * adapt
+
+
+def _sampled(searching: Sampled, run: Run) -> Pace:
+    """A trial is asked for, trained and scored; successive halving ends most of them early."""
+    task = new_task(run)
+    task = replace(task, proxy=replace(task.proxy, epochs=1))
+    began = time.perf_counter()
+    searching.task = task
+    searching._evaluate(0, (0,) * (len(task.slots) - 1) + (1,), lambda *_: None)
+    epoch = time.perf_counter() - began
+    settings, epochs = searching.task.sampling, run.config.plan.proxy_epochs
+    if searching.proposer.stops_early:
+        shares = expected_epochs(epochs, settings.reduction)
+    else:
+        shares = float(epochs)
+    return Pace(0.0, epoch * shares + _ask_seconds(searching.new_proposer(), settings.startup + 3))
+
+
+def expected_epochs(epochs: int, reduction: int) -> float:
+    """Mean epochs of a trial when one in ``reduction`` passes each rung (1, r, r², … epochs).
+
+    >>> expected_epochs(4, 3)
+    1.777...
+    """
+    rungs = [reduction**k for k in range(epochs) if reduction**k < epochs]
+    return sum(reduction ** -sum(rung < epoch for rung in rungs) for epoch in range(1, epochs + 1))
+
+
+def _ask_seconds(proposer: Proposer, num: int) -> float:
+    """Of a proposal once the model has begun, on made scores."""
+    seconds = 0.0
+    for number in range(num):
+        began = time.perf_counter()
+        indices = proposer.ask()
+        proposer.tell(Tried(indices, "complete", 0.5 + 0.01 * (number % 7), float(number)))
+        seconds = time.perf_counter() - began
+    return seconds
+
+
+def _shared(searching: RandomShared, run: Run) -> Pace:
+    size, splits = searching.task.recipe.batch_size, searching.task.splits
+    searching._keep((1,) * len(searching.task.slots))
+    step = seconds_a_step(searching.descent.step, run, splits.weights, size)
+    began = time.perf_counter()
+    searching._try()
+    scoring = time.perf_counter() - began
+    return Pace(run.config.plan.supernet_epochs * searching.steps * step, scoring)
+
+
+def equal_budget(
+    paces: dict[str, Pace],
+    plans: dict[str, Plan],
+    kinds: dict[str, str],
+    least_trials: int,
+    seconds: float | None = None,
+) -> tuple[float, dict[str, Plan]]:
+    """The seconds every search may cost, and the plans that spend them.
+
+    Args:
+        paces, plans, kinds: by arm; a kind is what `strategies.Entry.spends` says.
+        least_trials: that every sampling arm must be able to complete.
+        seconds: of one search where a duration was asked for; else the dearest supernet's, or
+            enough for the least trials, whichever is more.
+    """
+    if seconds is None:
+        supernets = [p.seconds(plans[a]) for a, p in paces.items() if kinds[a] != "trials"]
+        sampled = [least_trials * p.trial for a, p in paces.items() if kinds[a] == "trials"]
+        seconds = max([*supernets, *sampled])
+    return seconds, {arm: _spending(seconds, paces[arm], plans[arm], kinds[arm]) for arm in paces}
+
+
+def _spending(seconds: float, pace: Pace, plan: Plan, kind: str) -> Plan:
+    if kind == "trials":
+        return replace(plan, trials=max(1, int(seconds / pace.trial)))
+    if kind == "both":
+        trials = plan.trials
+        factor = (seconds - trials * pace.trial) / pace.once
+    else:
+        factor = seconds / pace.once
+    stretched = stretch(plan, max(factor, 0.0))
+    return replace(stretched, retrain_epochs=plan.retrain_epochs)
+
+
+def spends(strategy: str) -> str:
+    """What the budget of a strategy counts."""
+    return strategies.entry(strategy).spends

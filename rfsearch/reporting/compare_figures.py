@@ -1,0 +1,113 @@
+"""The figures of a comparison, drawn from its data and nothing computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rfsearch.reporting.colours import LIGHT
+from rfsearch.reporting.compare_data import Anytime, ArmResult, Point, Ranking
+from rfsearch.reporting.figures import Figure, layout, plain
+
+COLOURS = ("found", "max-5", "avg-5", "ssp", "other-5", "identity", "max-7", "avg-7", "other-7",
+           "max-3", "avg-3", "other-3")  # fmt: skip
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
+
+
+def colour(index: int) -> str:
+    """Of an arm by its place."""
+    return LIGHT[COLOURS[index % len(COLOURS)]]
+
+
+def anytime(data: Sequence[Anytime], arms: Sequence[str]) -> Figure:
+    """Best selection score so far over seconds of search, with the range over seeds."""
+    figure = Figure(layout=layout(380, hovermode="closest"))
+    for one in data:
+        tint = colour(arms.index(one.arm))
+        if len(one.seconds) > 1:
+            figure.add_scatter(
+                x=[*one.seconds, *reversed(one.seconds)],
+                y=[*one.high, *reversed(one.low)],
+                fill="toself",
+                mode="none",
+                fillcolor=LIGHT["band"],
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        figure.add_scatter(
+            x=one.seconds,
+            y=one.mean,
+            name=plain(one.arm),
+            mode="lines" if len(one.seconds) > 1 else "markers",
+            line={"color": tint, "width": 2.4, "shape": "hv"},
+            marker={"color": tint, "size": 11, "symbol": SYMBOLS[arms.index(one.arm) % 8]},
+        )
+    figure.update_xaxes(title_text="seconds of search")
+    figure.update_yaxes(title_text="best selection score so far", tickformat=".1%")
+    return figure
+
+
+def finals(data: Sequence[ArmResult]) -> Figure:
+    """Accuracy of every search seed, and the mean, by arm and control."""
+    rows = list(reversed(data))
+    figure = Figure(layout=layout(70 + 30 * len(rows), showlegend=False))
+    for one in rows:
+        searched = one.group == "search"
+        tint = LIGHT["found" if searched else "plain"]
+        values = list(one.by_seed.values())
+        figure.add_scatter(
+            x=values,
+            y=[plain(one.name)] * len(values),
+            mode="markers",
+            marker={"color": tint, "size": 8, "opacity": 0.55},
+            hovertemplate="%{x:.1%}<extra></extra>",
+        )
+        figure.add_scatter(
+            x=[one.summary.mean],
+            y=[plain(one.name)],
+            mode="markers",
+            marker={"color": LIGHT["threshold"], "size": 17, "symbol": "line-ns-open"},
+            hovertemplate="mean %{x:.1%}<extra></extra>",
+        )
+    figure.update_xaxes(title_text="test accuracy", tickformat=".1%")
+    return figure
+
+
+def costs(data: Sequence[Point], measure: str, title: str) -> Figure:
+    """Accuracy against one cost; networks that none beats in all costs are filled."""
+    figure = Figure(layout=layout(360))
+    names = {"search": "searched", "control": "controls", "sample": "random networks"}
+    tints = {"search": "found", "control": "threshold", "sample": "identity"}
+    for group, name in names.items():
+        mine = [point for point in data if point.group == group]
+        figure.add_scatter(
+            x=[getattr(point, measure) for point in mine],
+            y=[point.accuracy for point in mine],
+            name=name,
+            mode="markers",
+            text=[plain(point.cell) for point in mine],
+            hovertemplate="%{text}<br>%{x:,.4g}, %{y:.1%}<extra></extra>",
+            marker={
+                "color": LIGHT[tints[group]],
+                "size": 9,
+                "symbol": ["circle" if point.efficient else "circle-open" for point in mine],
+            },
+        )
+    figure.update_xaxes(title_text=title)
+    figure.update_yaxes(title_text="test accuracy", tickformat=".1%")
+    return figure
+
+
+def ranks(data: Sequence[Ranking]) -> Figure:
+    """Cheap scores against stand-alone accuracy of the random networks."""
+    figure = Figure(layout=layout(400))
+    for index, one in enumerate(data):
+        figure.add_scatter(
+            x=list(one.scores),
+            y=list(one.accuracies),
+            name=plain(one.predictor),
+            mode="markers",
+            marker={"color": colour(index), "size": 8, "symbol": SYMBOLS[index % len(SYMBOLS)]},
+        )
+    figure.update_xaxes(title_text="cheap score on the selection split", tickformat=".1%")
+    figure.update_yaxes(title_text="test accuracy, trained alone", tickformat=".1%")
+    return figure

@@ -1,0 +1,80 @@
+"""What a comparison showed, in sentences that carry no more than its numbers do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rfsearch.reporting.compare_data import PLAIN, RANDOM_NETWORKS, ArmResult, Ranking
+from rfsearch.reporting.compare_statistics import LEAST_SEEDS, TOO_FEW, Contrast
+from rfsearch.reporting.quantities import percent, plural, points
+
+NAMES = {"random": "random search", RANDOM_NETWORKS: "the mean of random networks",
+         PLAIN: "the plain backbone"}  # fmt: skip
+
+
+def headline(contrasts: Sequence[Contrast], num_seeds: int) -> str:
+    """The verdict, or that there is none."""
+    if not contrasts:
+        return "Nothing was compared: no arm left its random start."
+    if num_seeds < LEAST_SEEDS:
+        return (
+            f"Too few seeds for a verdict: {plural(num_seeds, 'search seed')}, and "
+            f"{LEAST_SEEDS} are needed to say better or worse."
+        )
+    told = [one for one in contrasts if one.verdict in ("better", "worse")]
+    if not told:
+        return "No strategy is told apart from random search, random networks or plain."
+    parts = [f"{one.arm} is {one.verdict} than {_name(one.against)}" for one in told]
+    return f"{'; '.join(parts)}."
+
+
+def intervals(contrasts: Sequence[Contrast]) -> list[str]:
+    """One sentence per contrast: the difference and its interval."""
+    return [
+        f"{one.arm} against {_name(one.against)}: {points(one.mean)} points "
+        f"({points(one.low)} to {points(one.high)}), {one.verdict}."
+        for one in contrasts
+    ]
+
+
+def scores(results: Sequence[ArmResult]) -> str:
+    """Means of arms, random networks and plain, in one sentence."""
+    wanted = [one for one in results if one.group == "search"]
+    wanted += [one for one in results if one.name in (RANDOM_NETWORKS, PLAIN)]
+    parts = [f"{one.name} {percent(one.summary.mean)}" for one in wanted]
+    return f"Mean test accuracy: {', '.join(parts)}."
+
+
+def doubts(
+    results: Sequence[ArmResult], rankings: Sequence[Ranking], contrasts: Sequence[Contrast]
+) -> list[str]:
+    """What to know before trusting the numbers."""
+    found = [f"{one.name} is {one.label}: it gets no verdict." for one in results if one.label]
+    searched = [one for one in results if one.group == "search" and one.search_seconds]
+    if searched:
+        spent = [one.search_seconds or 0.0 for one in searched]
+        if max(spent) > 1.25 * min(spent):
+            named = ", ".join(f"{one.name} {one.search_seconds:.0f} s" for one in searched)
+            found.append(
+                f"The searches were planned at equal cost and measured at {named}: they are not "
+                "equal within a quarter."
+            )
+    for one in rankings:
+        told = one.agreement
+        if told is not None and told.low <= 0:
+            found.append(
+                f"The score by the {one.predictor} does not rank networks better than chance "
+                f"within its interval: τ {told.tau:.2f} ({told.low:.2f} to {told.high:.2f}, "
+                f"{plural(told.num, 'network')})."
+            )
+    if any(one.verdict == TOO_FEW for one in contrasts):
+        found.append(
+            "Intervals over so few seeds are wide and rest on the normality of the differences."
+        )
+    failed = [(one.name, one.trials[2]) for one in results if one.trials and one.trials[2]]
+    found += [f"{plural(count, 'trial')} of {name} failed." for name, count in failed]
+    return found
+
+
+def _name(reference: str) -> str:
+    return NAMES.get(reference, reference)

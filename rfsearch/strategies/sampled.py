@@ -1,0 +1,220 @@
+"""Strategies that sample: propose a network, train it cheaply, score it, tell, propose again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from rfsearch.data.images import Images
+from rfsearch.errors import UserError
+from rfsearch.seeds import stream
+from rfsearch.spaces import Choice
+from rfsearch.strategies.proposal import Indices, Proposer, Tried, best, replay
+from rfsearch.strategies.proposers import PROPOSERS
+from rfsearch.strategies.task import Task
+from rfsearch.strategies.within import Within
+from rfsearch.training.evaluation import accuracy
+from rfsearch.training.fit import Fit, Tick, silent
+
+
+class Sampled:
+    """One search by trials; `advance` makes one of them.
+
+    A trial trains on the proxy's images (of the weights and alpha splits) for the proxy's epochs
+    and is scored on the selection split. Its weights and batches have a seed of their own, so
+    that a network proposed twice is measured twice.
+    """
+
+    def __init__(self, task: Task, proposer: Callable[[], Proposer]) -> None:
+        self.task = task
+        self._bare = proposer
+        self.proposer = self.new_proposer()
+        self.images = proxy_images(task)
+        self.tried: list[Tried] = []
+        self.kept: dict[str, Any] = {}
+
+    def new_proposer(self) -> Proposer:
+        """One that has seen nothing, within the caps where there are any."""
+        if not self.task.caps.limits or self.task.costs is None:
+            return self._bare()
+        return Within(self._bare(), self.task.caps, self.task.costs)
+
+    @property
+    def epoch(self) -> int:
+        """Trials that are done."""
+        return len(self.tried)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all trials are done."""
+        return self.epoch >= self.task.trials
+
+    def advance(self, tick: Tick = silent) -> dict[str, Any]:
+        """Make one trial and tell of it (a line of history.jsonl)."""
+        began = time.perf_counter()
+        number, indices = self.epoch, self.proposer.ask()
+        network, lines, tried = self._evaluate(number, indices, tick)
+        seconds = time.perf_counter() - began
+        tried = Tried(**{**vars(tried), "seconds": seconds})
+        self.proposer.tell(tried)
+        self.tried.append(tried)
+        if best(self.tried) == number:
+            self.kept = {key: value.clone() for key, value in network.state_dict().items()}
+        steps = len(lines) * (len(self.images) // self.task.recipe.batch_size)
+        return {
+            "phase": "search",
+            "stage": "trial",
+            "epoch": self.epoch,
+            "epochs": self.task.trials,
+            "loss": _finite(lines[-1]["loss"]),
+            "accuracy": lines[-1]["accuracy"],
+            "state": tried.state,
+            "score": tried.score,
+            "trial_epochs": len(lines),
+            "seconds": seconds,
+            "step_seconds": seconds / steps,
+        }
+
+    def _evaluate(
+        self, number: int, indices: Indices, tick: Tick
+    ) -> tuple[nn.Module, list[dict[str, Any]], Tried]:
+        fit = proxy_fit(self.task, indices, stream(self.task.search_seed, "trial", number))
+        lines: list[dict[str, Any]] = []
+        reports: list[float] = []
+        cost = self._cost(indices)
+        while not fit.finished:
+            lines.append(fit.advance(tick))
+            if not math.isfinite(lines[-1]["loss"]):
+                return fit.network, lines, Tried(indices, "failed", None, cost, tuple(reports))
+            if self.proposer.stops_early:
+                reports.append(self.score(fit.network))
+                if self.proposer.report(len(lines), reports[-1]) and not fit.finished:
+                    return fit.network, lines, Tried(indices, "pruned", None, cost, tuple(reports))
+        score = self.score(fit.network)
+        return fit.network, lines, Tried(indices, "complete", score, cost, tuple(reports))
+
+    def _cost(self, indices: Indices) -> float | None:
+        return None if self.task.costs is None else cost_of(self.task, indices)
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Of the best trial."""
+        return self.task.choices(self.tried[self._best()].indices)
+
+    def _best(self) -> int:
+        number = best(self.tried)
+        if number is None:
+            raise UserError(
+                f"none of {len(self.tried)} trials was completed; try a smaller --set recipe.lr"
+            )
+        return number
+
+    def network(self) -> nn.Module:
+        """The network of the best trial with the weights of its cheap training."""
+        network = self.task.network(self.choices(), 0)
+        network.load_state_dict(self.kept)
+        return network.eval()
+
+    def score(self, network: nn.Module) -> float:
+        """Accuracy on the selection split."""
+        return accuracy(network, self.task.splits.selection, self.task.augmentation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was tried, and the weights of the best."""
+        return {"tried": [tried.to_plain() for tried in self.tried], "network": self.kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Live through the history again."""
+        self.tried = [Tried.from_plain(record) for record in state["tried"]]
+        self.kept = state["network"]
+        self.proposer = self.new_proposer()
+        replay(self.proposer, self.tried)
+
+
+def proxy_images(task: Task) -> Images:
+    """The proxy's share of the weights and alpha splits, the same in every trial and strategy."""
+    images = task.splits.training()
+    generator = torch.Generator().manual_seed(stream(0, "proxy"))
+    order = torch.randperm(len(images), generator=generator)[: task.proxy.images]
+    return images.take(order.to(images.labels.device))
+
+
+def proxy_fit(task: Task, indices: Indices, seed: int) -> Fit:
+    """The cheap training of one network at its start."""
+    return Fit(
+        task.network(task.choices(indices), stream(seed, "weights")),
+        proxy_images(task),
+        task.augmentation,
+        task.recipe,
+        epochs=task.proxy.epochs,
+        seed=seed,
+        fabric=task.fabric,
+    )
+
+
+def cost_of(task: Task, indices: Indices) -> float:
+    """nsga2's second objective: as set; auto takes the first that differs within the space."""
+    assert task.costs is not None
+    measure = task.sampling.cost
+    if measure == "auto":
+        known = [name for name in ("macs", "latency", "window_ops") if name in task.costs.slots]
+        spread = [name for name in known if len(set(task.costs.range(name))) > 1]
+        measure = (spread or known)[0]
+    return task.costs.total(measure, indices)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _named(task: Task, name: str) -> Sampled:
+    return Sampled(task, lambda: PROPOSERS[name](task.shape, task.sampling, task.search_seed))
+
+
+def random(task: Task) -> Sampled:
+    """Optuna's random sampler."""
+    return _named(task, "random")
+
+
+def tpe(task: Task) -> Sampled:
+    """Optuna's tree-structured Parzen estimators."""
+    return _named(task, "tpe")
+
+
+def gp(task: Task) -> Sampled:
+    """Optuna's Gaussian process."""
+    return _named(task, "gp")
+
+
+def nsga2(task: Task) -> Sampled:
+    """Optuna's NSGA-II on accuracy and cost; the most accurate of its trials is kept."""
+    return _named(task, "nsga2")
+
+
+def asha(task: Task) -> Sampled:
+    """Random search whose weak trials are stopped early by successive halving."""
+    return _named(task, "asha")
+
+
+def evolution(task: Task) -> Sampled:
+    """Regularised evolution."""
+    return _named(task, "evolution")
+
+
+def nni_tpe(task: Task) -> Sampled:
+    """NNI's tree-structured Parzen estimators."""
+    return _named(task, "nni-tpe")
+
+
+def nni_random(task: Task) -> Sampled:
+    """NNI's random search."""
+    return _named(task, "nni-random")
+
+
+def nni_evolution(task: Task) -> Sampled:
+    """NNI's naive evolution."""
+    return _named(task, "nni-evolution")

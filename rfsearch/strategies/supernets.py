@@ -1,0 +1,189 @@
+"""Strategies that train a supernet first: PMPL, DARTS, random search with shared weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rfsearch.seeds import numbers, stream
+from rfsearch.spaces import Choice
+from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.proposal import Indices, Tried, best
+from rfsearch.strategies.task import Task
+from rfsearch.strategies.within import ASKS, HeldPMPL
+from rfsearch.training.batches import epoch_batches
+from rfsearch.training.evaluation import accuracy
+from rfsearch.training.fit import Descent, Tick, silent
+from rfsearch.training.randomness import seeded
+from rfsearch.training.statistics import estimate
+
+STATISTICS_BATCHES = 16
+"""Batches behind BatchNorm's statistics of a network that is scored by shared weights."""
+
+
+def pmpl(task: Task) -> PMPL | HeldPMPL:
+    """Progressive Meta-Pooling Learning."""
+    search = PMPL(
+        task.supernet(),
+        task.splits,
+        task.augmentation,
+        task.recipe,
+        task.pmpl,
+        task.stages,
+        seed=task.search_seed,
+        fabric=task.fabric,
+    )
+    if not task.caps.limits or task.costs is None:
+        return search
+    return HeldPMPL(search, task.caps, task.costs)
+
+
+def darts(task: Task) -> PMPL | HeldPMPL:
+    """First-order DARTS (arXiv 1806.09055): nothing freezes, the arg-max at the end.
+
+    It is PMPL without progressive freezing, under PMPL's settings of α, so that the two differ
+    in that alone.
+    """
+    settings = replace(task.pmpl, progressive=False, deadline="argmax")
+    return pmpl(replace(task, pmpl=settings))
+
+
+class RandomShared:
+    """Random search with shared weights (Li & Talwalkar, arXiv 1902.07638).
+
+    One uniformly drawn network a step trains the supernet's weights; then networks are drawn and
+    scored on the selection split by these weights, BatchNorm's statistics estimated again.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.seed, self.epoch = task, task.search_seed, 0
+        self.network_of_all = task.supernet()
+        self.tried: list[Tried] = []
+        size = task.recipe.batch_size
+        self.steps = len(task.splits.weights) // size
+        weights = self.network_of_all.weights()
+        total = task.stages.epochs * self.steps
+        self.descent = Descent(self.network_of_all, weights, task.recipe, total, task.fabric)
+        for group in self.descent.optimizer.param_groups:
+            group["fused"] = False  # a fused step wants the gradient of every weight, every time
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of training, and one for every network that is scored."""
+        return self.task.stages.epochs + self.task.trials
+
+    @property
+    def finished(self) -> bool:
+        """Whether all networks are scored."""
+        return self.epoch >= self.epochs
+
+    def advance(self, tick: Tick = silent) -> dict[str, Any]:
+        """Train one epoch or score one network, and tell of it (a line of history.jsonl)."""
+        began = time.perf_counter()
+        training = self.epoch < self.task.stages.epochs
+        told = self._train(tick) if training else self._try()
+        self.epoch += 1
+        seconds = time.perf_counter() - began
+        if self.tried and not training:
+            self.tried[-1] = replace(self.tried[-1], seconds=seconds)
+        steps = self.steps if training else 1
+        head = {"phase": "search", "epoch": self.epoch, "epochs": self.epochs}
+        return {**head, **told, "seconds": seconds, "step_seconds": seconds / steps}
+
+    def _train(self, tick: Tick) -> dict[str, Any]:
+        self.network_of_all.train()
+        loss, right = torch.zeros(()), torch.zeros(())
+        size = self.task.recipe.batch_size
+        with seeded(stream(self.seed, "epoch", self.epoch)) as generator:
+            batches = epoch_batches(
+                self.task.splits.weights, self.task.augmentation, size, generator
+            )
+            for step, (images, labels) in enumerate(batches, 1):
+                self._keep(self._drawn("step", self.epoch, step))
+                step_loss, step_right = self.descent.step(images, labels)
+                loss, right = loss + step_loss.cpu(), right + step_right.cpu()
+                tick(step, self.steps)
+        mean = float(loss) / self.steps
+        return {
+            "stage": "shared",
+            "loss": mean if math.isfinite(mean) else None,
+            "accuracy": float(right) / (self.steps * size),
+        }
+
+    def _try(self) -> dict[str, Any]:
+        indices = self._allowed(len(self.tried))
+        score = self.score(self._network(indices))
+        self.tried.append(Tried(indices, "complete", score))
+        return {"stage": "scored", "loss": None, "accuracy": None, "score": score,
+                "state": "complete"}  # fmt: skip
+
+    def _drawn(self, *names: str | int) -> Indices:
+        rng = numbers(self.seed, *names)
+        shape = self.task.shape
+        return tuple(rng.integers(shape.num_operators, size=len(shape.slots)).tolist())
+
+    def _allowed(self, number: int) -> Indices:
+        """A network within the caps: drawn until one is, the last one repaired."""
+        caps, costs = self.task.caps, self.task.costs
+        for attempt in range(ASKS):
+            drawn = self._drawn("trial", number, attempt)
+            if costs is None or caps.met(costs, drawn):
+                return drawn
+        return drawn if costs is None else caps.repair(costs, drawn)
+
+    def _keep(self, indices: Indices) -> None:
+        kept = zip(self.task.slots, indices, strict=True)
+        self.network_of_all.keep({slot: (index,) for slot, index in kept})
+
+    def _network(self, indices: Indices) -> nn.Module:
+        self._keep(indices)
+        network = self.network_of_all.extract()
+        with seeded(stream(self.seed, "statistics")) as generator:
+            estimate(network, islice(_images(self.task, generator), STATISTICS_BATCHES))
+        return network.eval()
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Of the network that scored highest."""
+        return self.task.choices(self._best())
+
+    def _best(self) -> Indices:
+        number = best(self.tried)
+        assert number is not None, "every network that is scored has a score"
+        return self.tried[number].indices
+
+    def network(self) -> nn.Module:
+        """The found network with the shared weights."""
+        return self._network(self._best())
+
+    def score(self, network: nn.Module) -> float:
+        """Accuracy on the selection split."""
+        return accuracy(network, self.task.splits.selection, self.task.augmentation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        return {
+            "epoch": self.epoch,
+            "tried": [tried.to_plain() for tried in self.tried],
+            "network": self.network_of_all.state_dict(),
+            **self.descent.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.epoch = state["epoch"]
+        self.tried = [Tried.from_plain(record) for record in state["tried"]]
+        self.network_of_all.load_state_dict(state["network"])
+        self.descent.load_state_dict(state)
+
+
+def _images(task: Task, generator: torch.Generator) -> Iterator[Tensor]:
+    size = task.recipe.batch_size
+    batches = epoch_batches(task.splits.weights, task.augmentation, size, generator)
+    return (images for images, _ in batches)

@@ -1,0 +1,138 @@
+"""Searches under caps: sampled networks are rejected or repaired, supernets are penalised.
+
+A supernet's α gets the gradient of a penalty on the expected cost, and what it derives is held to
+the caps: where the choice breaks one, operators are exchanged by `Caps.repair` before the weights
+adapt. Both are ours; the mean cost under p is what FBNet (arXiv 1812.03443) and ProxylessNAS
+(arXiv 1812.00332) make differentiable too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rfsearch.spaces import Choice
+from rfsearch.strategies.costs import Caps, CostTable
+from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.proposal import Indices, Proposer, Tried
+from rfsearch.training.alternate import AlphaDescent
+from rfsearch.training.fit import Tick, silent
+
+ASKS = 100
+"""Proposals over a cap that are rejected in a row before one is repaired."""
+STRENGTH = 1.0
+"""Weight of the penalty: the loss that being over a cap by its own size costs."""
+
+
+class Within:
+    """A proposer whose proposals keep the caps; the ones rejected are told as failed."""
+
+    def __init__(self, proposer: Proposer, caps: Caps, costs: CostTable) -> None:
+        self.proposer, self.caps, self.costs = proposer, caps, costs
+        self.stops_early = proposer.stops_early
+
+    def ask(self) -> Indices:
+        """The next proposal that keeps the caps, or the last one repaired."""
+        for _ in range(ASKS):
+            indices = self.proposer.ask()
+            if self.caps.met(self.costs, indices):
+                return indices
+            self.proposer.tell(Tried(indices, "failed"))
+        return self.caps.repair(self.costs, self.proposer.ask())
+
+    def report(self, epoch: int, score: float) -> bool:
+        """Passed on."""
+        return self.proposer.report(epoch, score)
+
+    def tell(self, tried: Tried) -> None:
+        """Passed on."""
+        self.proposer.tell(tried)
+
+
+class PenalisedDescent(AlphaDescent):
+    """α also goes down the share by which the mean cost under p lies over a cap."""
+
+    def __init__(self, plain: AlphaDescent, caps: Caps, costs: CostTable) -> None:
+        self.supernet, self.criterion = plain.supernet, plain.criterion
+        self.optimizer = plain.optimizer
+        self.caps, self.costs = caps, costs
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The criterion and the penalty."""
+        return super().loss(images, labels) + STRENGTH * self.penalty()
+
+    def penalty(self) -> Tensor:
+        """Σ over caps of max(0, E[cost] / cap − 1); a scalar."""
+        total = torch.zeros(())
+        for name, limit in self.caps.limits:
+            cost = torch.tensor(self.costs.base[name])
+            rows = self.costs.slots[name]
+            for mixture, row in zip(self.supernet.mixtures.values(), rows, strict=True):
+                kept = [row[k] for k in mixture.kept]
+                extra = torch.tensor(row, device=mixture.alpha.device)
+                cost = cost + (sum(kept) if kept else (mixture.probabilities() * extra).sum())
+            total = total + torch.relu(cost / limit - 1)
+        return total
+
+
+class HeldPMPL:
+    """PMPL whose α is penalised and whose choice is held to the caps before it adapts."""
+
+    def __init__(self, search: PMPL, caps: Caps, costs: CostTable) -> None:
+        self.search, self.caps, self.costs = search, caps, costs
+        search.alphas = PenalisedDescent(search.alphas, caps, costs)
+
+    @property
+    def supernet(self) -> nn.Module:
+        """The search's."""
+        return self.search.supernet
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return self.search.epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.search.finished
+
+    def advance(self, tick: Tick = silent) -> dict[str, Any]:
+        """Search one epoch; when the last slot has been frozen, exchange what breaks a cap."""
+        line = self.search.advance(tick)
+        stages = self.search.stages
+        if self.search.epoch != stages.warmup + stages.search:
+            return line
+        mixtures = self.search.supernet.mixtures
+        chosen = tuple(mixture.kept[0] for mixture in mixtures.values())
+        held = self.caps.repair(self.costs, chosen)
+        changed = {
+            slot: (new,)
+            for slot, old, new in zip(mixtures, chosen, held, strict=True)
+            if old != new
+        }
+        self.search.supernet.keep(changed)
+        frozen = {slot: list(mixture.kept) for slot, mixture in mixtures.items()}
+        return {**line, "frozen": frozen, "repaired": {s: list(k) for s, k in changed.items()}}
+
+    def choices(self) -> tuple[Choice, ...]:
+        """The search's, within the caps."""
+        return self.search.choices()
+
+    def network(self) -> nn.Module:
+        """The search's."""
+        return self.search.network()
+
+    def score(self, network: nn.Module) -> float:
+        """The search's."""
+        return self.search.score(network)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The search's."""
+        return self.search.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The search's."""
+        self.search.load_state_dict(state)

@@ -1,0 +1,253 @@
+"""What every entry of STRATEGIES keeps: proposals in the space, the same from the same seed in
+another process, resumed as if never stopped, and no way from it to test data."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rfsearch import strategies
+from rfsearch.data.images import Dataset
+from rfsearch.errors import UserError
+from rfsearch.strategies import STRATEGIES, nni_tuners
+from rfsearch.strategies.costs import Caps
+from rfsearch.strategies.optuna_samplers import SamplingSettings
+from rfsearch.strategies.proposal import Shape, Tried, replay
+from rfsearch.strategies.proposers import PROPOSERS
+from rfsearch.training.fit import silent
+
+TOP = Path(__file__).parents[2]
+HERE = TOP / "tests" / "strategies" / "tiny_task.py"
+HAS_NNI = importlib.util.find_spec("nni") is not None
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("tiny_task", HERE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tiny = _load()
+
+
+def named(names):
+    skip = pytest.mark.skipif(not HAS_NNI, reason="nni has no wheel for this machine")
+    marked = [pytest.param(n, marks=skip) if n.startswith("nni") else n for n in names]
+    return pytest.mark.parametrize("name", marked)
+
+
+every_strategy = named(STRATEGIES)
+
+
+@pytest.fixture(scope="module")
+def there():
+    """What every strategy does in another process."""
+    names = [name for name in STRATEGIES if HAS_NNI or not name.startswith("nni")]
+    environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONHASHSEED"] = "7"
+    done = subprocess.run(
+        [sys.executable, str(HERE), *names],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@every_strategy
+def test_the_same_seed_in_another_process_does_the_same(name, there):
+    np.random.seed(3)  # noqa: NPY002 - somebody else's global generator
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert list(tiny.finish(tiny.begin(name))) == there[name]
+    finally:
+        torch.set_num_threads(threads)
+
+
+@every_strategy
+def test_stopped_anywhere_and_resumed_it_is_as_if_never_stopped(name):
+    """After every advance the state goes through a file and into a search made anew."""
+    whole = tiny.finish(tiny.begin(name))
+    search, lines = tiny.begin(name), []
+    while not search.finished:
+        lines.append(tiny.timeless(search.advance(silent)))
+        state = search.state_dict()
+        search = tiny.begin(name)
+        search.load_state_dict(state)
+    assert (json.loads(json.dumps(lines)), [c.label for c in search.choices()]) == whole
+
+
+@every_strategy
+def test_what_is_found_lies_in_the_space_and_is_the_best_of_the_trials(name):
+    search = tiny.begin(name, seed=1)
+    tiny.finish(search)
+    slots = tiny.task().slots
+    assert tuple(choice.slot for choice in search.choices()) == slots
+    assert all(choice.operators[0] in tiny.SPACE.operators for choice in search.choices())
+    network = search.network()
+    assert not network.training
+    score = search.score(network)
+    if isinstance(search, strategies.Tries):
+        assert len(search.tried) == tiny.TRIALS
+        for tried in search.tried:
+            assert len(tried.indices) == len(slots)
+            assert all(0 <= k < len(tiny.SPACE.operators) for k in tried.indices)
+        complete = [t.score for t in search.tried if t.state == "complete"]
+        assert score == pytest.approx(max(complete), abs=1e-6)
+
+
+@every_strategy
+def test_a_cap_holds_for_what_is_found(name):
+    caps = Caps((("macs", 12.0),))  # of 10 to 16
+    search = tiny.begin(name, caps=caps)
+    tiny.finish(search)
+    labels = [choice.label for choice in search.choices()]
+    indices = tuple(tiny.SPACE.labels.index(label) for label in labels)
+    assert caps.met(tiny.task().costs, indices), labels
+    if isinstance(search, strategies.Tries):
+        assert all(caps.met(tiny.task().costs, tried.indices) for tried in search.tried)
+
+
+@every_strategy
+def test_nothing_of_it_leads_to_test_data(name):
+    data = tiny.task()
+    test = tiny.images(12, 9)
+    dataset = Dataset(
+        "tiny", "", data.classes, 1, (8, 8), (0.5,), (0.25,), False, data.splits, test, "", ""
+    )
+    search = tiny.begin(name)
+    search.advance(silent)
+    assert reaches(search, {id(dataset), id(test), id(test.pixels)}) is None
+    leaking = replace(data, classes=dataset)  # the check can see
+    assert reaches(leaking, {id(test)}) is not None
+
+
+def reaches(start, wanted):
+    """The path from an object to one whose id is wanted, through attributes, items, closures."""
+    seen, todo = set(), [(start, "it")]
+    while todo:
+        value, path = todo.pop()
+        if id(value) in wanted:
+            return path
+        if id(value) in seen or isinstance(value, (type, types.ModuleType, str, bytes)):
+            continue
+        seen.add(id(value))
+        todo += [(one, f"{path}.{how}") for how, one in inside(value)]
+    return None
+
+
+def inside(value):
+    if isinstance(value, dict):
+        yield from ((repr(key), one) for key, one in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((str(index), one) for index, one in enumerate(value))
+    if isinstance(value, types.FunctionType):
+        yield from (("cell", cell.cell_contents) for cell in value.__closure__ or ())
+        yield from (("default", one) for one in value.__defaults__ or ())
+    if isinstance(value, types.MethodType):
+        yield from (("self", value.__self__), ("function", value.__func__))
+    if hasattr(value, "__dict__"):
+        yield from vars(value).items()
+    for kind in type(value).__mro__:
+        for slot in getattr(kind, "__slots__", ()):
+            if hasattr(value, slot):
+                yield slot, getattr(value, slot)
+
+
+def test_a_loss_that_is_no_number_fails_its_trial_and_the_search_goes_on():
+    task = tiny.task()
+    search = strategies.resolve("random")(task)
+    real = search.task.network
+
+    class Sick(type(task)):
+        def network(self, choices, seed):
+            network = real(choices, seed)
+            if len(search.tried) == 1:
+                network.classifier.weight.data.fill_(float("nan"))
+            return network
+
+    search.task = Sick(**{name: getattr(task, name) for name in task.__dataclass_fields__})
+    lines, _ = tiny.finish(search)
+    assert [line["state"] for line in lines] == ["complete", "failed", "complete", "complete"]
+    assert (lines[1]["loss"], lines[1]["score"]) == (None, None)
+
+
+def test_all_failed_is_told():
+    search = tiny.begin("random")
+    search.tried = [Tried((0, 0, 0), "failed")] * tiny.TRIALS
+    with pytest.raises(UserError, match="none of 4 trials was completed"):
+        search.choices()
+
+
+# ---- proposals alone, on a toy whose slots add up
+
+
+TOY = Shape(tuple(f"slot{n}" for n in range(12)), 4)
+SETTINGS = SamplingSettings()
+ON_TOY = ("random", "tpe", "nsga2", "evolution", "nni-tpe", "nni-random", "nni-evolution")
+
+
+def on_toy(name, seed):
+    return PROPOSERS[name](TOY, SETTINGS, seed)
+
+
+def toy(proposer, trials, seed):
+    """Share of slots that hold their best operator in the best trial; history."""
+    wanted = np.random.default_rng(seed).integers(TOY.num_operators, size=len(TOY.slots))
+    history = []
+    for _ in range(trials):
+        indices = proposer.ask()
+        score = float((np.asarray(indices) == wanted).mean())
+        history.append(Tried(indices, "complete", score, 0.0))
+        proposer.tell(history[-1])
+    return max(tried.score for tried in history), history
+
+
+@named(["tpe", "evolution", "nni-tpe"])
+def test_it_beats_random_on_a_separable_toy(name):
+    scores = {n: [toy(on_toy(n, s), 60, s)[0] for s in range(3)] for n in ("random", name)}
+    assert np.mean(scores[name]) > np.mean(scores["random"]) + 0.05, scores
+
+
+@named(ON_TOY)
+def test_a_history_of_other_proposals_is_told(name):
+    _, history = toy(on_toy(name, 0), 3, 0)
+    replay(on_toy(name, 0), history)
+    history[1] = replace(history[1], indices=tuple(3 - k for k in history[1].indices))
+    with pytest.raises(UserError, match=r"trial 1 was .* and would now be"):
+        replay(on_toy(name, 0), history)
+
+
+@pytest.mark.skipif(not HAS_NNI, reason="nni has no wheel for this machine")
+def test_nni_leaves_the_global_generator_alone():
+    import random
+
+    random.seed(5)
+    before = random.getstate()
+    toy(on_toy("nni-evolution", 0), 25, 0)
+    assert random.getstate() == before
+
+
+def test_a_missing_nni_names_the_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nni", None)
+    with pytest.raises(UserError, match=r"pip install nni==3\.0"):
+        nni_tuners.load()
+
+
+def test_a_cap_below_every_network_names_the_nearest():
+    costs = tiny.task().costs
+    with pytest.raises(UserError, match=r"--max-macs 9 cannot be met.*--max-macs 10"):
+        Caps((("macs", 9.0),)).check(costs)
+    Caps((("macs", 10.0),)).check(costs)
+    assert Caps((("macs", 16.0),)).loose(costs) == ("macs",)

@@ -1,0 +1,235 @@
+"""A comparison of seconds: the same numbers from one plan, stopped or not; other benchmarks are
+refused; the page says what the records carry."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rfsearch.engine import compare as engine
+from rfsearch.engine.compare_plan import CompareRequest, digest, parse_arms
+from rfsearch.engine.pace import Pace, equal_budget, expected_epochs
+from rfsearch.engine.plan import PLANS
+from rfsearch.errors import UserError
+from rfsearch.reporting import compare_data, compare_records, write_report
+from rfsearch.trials import read_json
+
+SMALL = {
+    "plan.test_images": 64,
+    "plan.effective_images": 2,
+    "plan.latency_runs": 2,
+    "plan.threads": 1,
+    "recipe.batch_size": 16,
+    "pmpl.alpha_batch": 16,
+    "digits.selection_images": 32,
+    "plan.width": 0.25,
+    "plan.images": 96,
+    "plan.warmup_epochs": 1,
+    "plan.search_epochs": 1,
+    "plan.adapt_epochs": 0,
+    "plan.retrain_epochs": 1,
+    "plan.proxy_epochs": 1,
+    "plan.proxy_images": 32,
+    "compare.samples": 2,
+    "compare.single_seeds": 0,
+    "compare.retrain_seeds": 1,
+    "compare.least_trials": 2,
+    "compare.processes": 1,
+}
+TIMES = ["latency_ms", "search_seconds", "retrain_seconds"]
+
+
+class Stopped(BaseException):
+    """As Ctrl-C."""
+
+
+@pytest.fixture(scope="module")
+def request_of(tiny_space):
+    def make(out, settings=(), **changes):
+        assigned = {**SMALL, **dict(settings)}
+        options = {
+            "strategies": "pmpl,random",
+            "seeds": "0,1",
+            "space": tiny_space,
+            "image_size": 16,
+            "device": "cpu",
+            "out": out,
+            "assignments": tuple(f"{key}={value}" for key, value in assigned.items()),
+        }
+        return CompareRequest(**{**options, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(request_of, tmp_path_factory):
+    """A comparison never stopped."""
+    folder = tmp_path_factory.mktemp("compare") / "whole"
+    engine.compare(request_of(folder))
+    return folder
+
+
+def timeless(folder):
+    return pd.read_csv(folder / "finals.csv").drop(columns=TIMES)
+
+
+def test_what_a_comparison_leaves(finished):
+    assert {path.name for path in finished.iterdir()} == {
+        *("cells", "config.json", "environment.json", "finals.csv", "report.html"),
+    }
+    cells = {path.name for path in (finished / "cells").iterdir()}
+    assert cells == {
+        *("pmpl-0", "pmpl-1", "random-0", "random-1", "plain-0", "plain-1"),
+        *("sample00-0", "sample01-1"),
+    }
+    config = read_json(finished / "config.json")
+    assert config["hash"] == digest(config["definition"])
+    trials = pd.read_csv(finished / "cells" / "random-0" / "trials.csv")
+    planned = {arm["name"]: arm["plan"]["trials"] for arm in config["arms"]}
+    assert len(trials) == planned["random"] >= 2
+
+
+def test_every_accuracy_comes_from_the_predictions(finished):
+    finals = pd.read_csv(finished / "finals.csv")
+    for row in finals.to_dict("records"):
+        table = pd.read_csv(finished / "cells" / row["cell"] / "predictions.csv")
+        right = (table[f"found-{row['retrain_seed']}"] == table["label"]).mean()
+        assert row["accuracy"] == pytest.approx(right)
+
+
+def test_the_plan_gives_the_same_numbers_however_often_it_is_stopped(
+    finished, request_of, tmp_path, monkeypatch
+):
+    request = request_of(tmp_path / "again", plan=finished / "config.json", resume=True)
+    real, left = engine.carry_out_cell, [0]
+
+    def stopping(run, cell, networks):
+        class Tired(type(run.progress)):
+            def epoch(self, record):
+                super().epoch(record)
+                left[0] += 1
+                if left[0] % 3 == 0:
+                    raise Stopped
+
+        tired = Tired(run.progress.teller, run.progress.cell)
+        real(replace(run, progress=tired), cell, networks)
+
+    monkeypatch.setattr(engine, "carry_out_cell", stopping)
+    stops = 0
+    for _ in range(40):
+        try:
+            engine.compare(request)
+            break
+        except Stopped:
+            stops += 1
+    assert stops > 3
+    pd.testing.assert_frame_equal(timeless(tmp_path / "again"), timeless(finished))
+    plans = [
+        read_json(folder / "config.json")["arms"] for folder in (tmp_path / "again", finished)
+    ]
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_same(finished, request_of, tmp_path):
+    """What was made by one process already is not made again."""
+    folder = shutil.copytree(finished, tmp_path / "two")
+    (folder / "finals.csv").unlink()
+    for name in ("random-1", "plain-0", "sample00-0"):
+        shutil.rmtree(folder / "cells" / name)
+    config = read_json(folder / "config.json")
+    config["compare"]["processes"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    kept = (folder / "cells" / "pmpl-0" / "metrics.json").stat().st_mtime_ns
+    engine.compare(request_of(folder, {"compare.processes": 2}, resume=True))
+    pd.testing.assert_frame_equal(timeless(folder), timeless(finished))
+    assert (folder / "cells" / "pmpl-0" / "metrics.json").stat().st_mtime_ns == kept
+
+
+def test_another_benchmark_is_refused(finished, request_of, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "other")
+    with pytest.raises(UserError, match="holds a comparison already"):
+        engine.compare(request_of(folder))
+    with pytest.raises(UserError, match="another benchmark: settings differ"):
+        engine.compare(request_of(folder, {"recipe.lr": 0.5}, resume=True))
+    with pytest.raises(UserError, match="begun with other seeds"):
+        engine.compare(request_of(folder, seeds="0,1,2", resume=True))
+    where = folder / "cells" / "random-1" / "environment.json"
+    where.write_text(json.dumps({**read_json(where), "benchmark": "0" * 64}))
+    with pytest.raises(UserError, match="random-1 belongs to another benchmark"):
+        write_report(folder)
+
+
+def test_the_page_is_rebuilt_from_the_records_alone(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    before = (folder / "report.html").read_text()
+    (folder / "report.html").unlink()
+    page = write_report(folder).read_text()
+    assert page == before.replace(">whole<", ">copy<").replace("whole ·", "copy ·").replace(
+        "report whole", "report copy"
+    )
+    assert "Too few seeds for a verdict" in page
+    assert page.index("Too few seeds") < page.index("Final networks</h2>")
+    for text in ("<script src", "http://", "@import"):
+        assert text not in page.replace("http://www.w3.org", "").split("Plotly")[0]
+
+
+def test_the_records_against_sums_written_out_here(finished):
+    records = compare_records.read(finished)
+    finals = records.finals
+    for one in compare_data.contrasts(records):
+        differences = []
+        for seed in records.seeds:
+            both = [
+                finals[(finals.arm == arm) & (finals.search_seed == seed)].accuracy.mean()
+                for arm in (one.arm, one.against)
+            ]
+            differences.append(both[0] - both[1])
+        assert one.mean == pytest.approx(np.mean(differences))
+        assert one.verdict == "too few seeds"
+    named = {(one.arm, one.against) for one in compare_data.contrasts(records)}
+    assert ("pmpl", "random") in named
+    assert ("random", "plain") in named
+
+
+def test_arms_in_words():
+    arms = parse_arms("pmpl, tpe:startup=5, pmpl:threshold=0.3:progressive=false")
+    assert [arm.strategy for arm in arms] == ["pmpl", "tpe", "pmpl"]
+    assert arms[1].changes == ("sampling.startup=5",)
+    assert arms[2].changes == ("pmpl.threshold=0.3", "pmpl.progressive=false")
+    assert arms[2].folder == "pmpl+threshold=0.3+progressive=false"
+
+
+def test_budgets_are_equal():
+    plan = PLANS["rfnet6", "quick"]
+    paces = {"pmpl": Pace(60.0), "random": Pace(0.0, 1.5), "random-shared": Pace(20.0, 0.5)}
+    kinds = {"pmpl": "epochs", "random": "trials", "random-shared": "both"}
+    plans = dict.fromkeys(paces, plan)
+    seconds, planned = equal_budget(paces, plans, kinds, 30)
+    assert (seconds, planned["random"].trials) == (60.0, 40)
+    assert planned["pmpl"] == plan
+    epochs = planned["random-shared"].supernet_epochs / plan.supernet_epochs
+    assert 20 * epochs + 0.5 * plan.trials == pytest.approx(60, rel=0.1)
+    seconds, planned = equal_budget(paces, plans, kinds, 80)
+    assert (seconds, planned["random"].trials) == (120.0, 80)
+    assert planned["pmpl"].supernet_epochs == 2 * plan.supernet_epochs
+    assert planned["pmpl"].retrain_epochs == plan.retrain_epochs
+
+
+def test_epochs_under_successive_halving():
+    assert expected_epochs(1, 3) == 1
+    assert expected_epochs(3, 3) == pytest.approx(1 + 2 / 3)
+    assert expected_epochs(4, 3) == pytest.approx(1 + 2 / 3 + 1 / 9)
+
+
+def test_a_budget_below_one_trial_is_told(request_of, tmp_path):
+    budget = "1s"
+    request = request_of(tmp_path / "no", {"compare.samples": 40}, budget=budget)
+    with pytest.raises(UserError, match=f"--budget {budget} is too small for one trial"):
+        engine.compare(request)
+    assert not (tmp_path / "no").exists()

@@ -1,0 +1,84 @@
+"""Costs that add up over slots, against whole networks walked and probed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rfsearch import spaces
+from rfsearch.analysis import walk
+from rfsearch.backbones.realise import realise
+from rfsearch.engine import costs
+from rfsearch.engine.config import settle
+from rfsearch.engine.run import describe, slot_names
+from rfsearch.engine.start import load_data, prepare
+from rfsearch.strategies.costs import Caps
+from rfsearch.trials import RunFolder
+
+
+@pytest.fixture(scope="module")
+def opened(make_request, silent, tmp_path_factory):
+    out = tmp_path_factory.mktemp("costs")
+    config = settle(make_request(out, backbone="rfnet6", image_size=16, space="pmpl"))
+    return prepare(config, RunFolder(out), load_data(config), silent())
+
+
+@pytest.fixture(scope="module")
+def table(opened):
+    return costs.cost_table(opened, ["macs"])
+
+
+def test_the_table_adds_up_to_whole_networks(opened, table):
+    """The space pmpl has operators with parameters and MACs; a walk of each whole network."""
+    space, slots = spaces.load_space("pmpl"), slot_names(opened)
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        indices = tuple(rng.integers(len(space.operators), size=len(slots)).tolist())
+        network = realise(describe(opened, space.choose(slots, indices)))
+        totals = walk(network, opened.dataset.image_size, opened.dataset.channels).totals
+        assert table.total("params", indices) == sum(p.numel() for p in network.parameters())
+        assert table.total("macs", indices) == totals.macs
+        assert table.total("window_ops", indices) == totals.window_ops
+
+
+def test_the_extremes_are_the_extremes_of_all_networks(table):
+    import itertools
+
+    few = [row[:3] for row in table.slots["window_ops"]]
+    small = type(table)(table.base, {"window_ops": tuple(few)})
+    everything = [
+        small.total("window_ops", indices) for indices in itertools.product(range(3), repeat=6)
+    ]
+    assert small.range("window_ops") == (min(everything), max(everything))
+
+
+def test_a_repaired_network_keeps_the_caps_and_one_that_does_is_left_alone(table):
+    rng = np.random.default_rng(1)
+    low, high = table.range("params")
+    caps = Caps((("params", low + 0.3 * (high - low)), ("window_ops", 1e9)))
+    for _ in range(50):
+        indices = tuple(rng.integers(8, size=6).tolist())
+        repaired = caps.repair(table, indices)
+        assert caps.met(table, repaired)
+        assert (repaired == indices) == caps.met(table, indices)
+
+
+def test_latencies_are_measured_once(opened, tiny_space, tmp_path, monkeypatch):
+    opened = replace(opened, config=replace(opened.config, space=tiny_space))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(costs, "RUNS", 2)
+    first = costs.cost_table(opened, ["latency"])
+    (path,) = (tmp_path / "rfsearch").iterdir()
+    monkeypatch.setattr(costs, "milliseconds", None)  # nothing is timed again
+    assert costs.cost_table(opened, ["latency"]) == first
+    assert first.base["latency"] > 0
+    assert path.name.startswith("latency-")
+
+
+def test_what_a_cap_can_reach_is_told(table):
+    caps = (("macs", 1e12), ("params", 5000.0))
+    told = costs.reach(table, caps)
+    for word in ("SMALLEST", "MIDDLE", "LARGEST", "--max-macs binds nothing"):
+        assert word in told
