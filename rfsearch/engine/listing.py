@@ -82,7 +82,8 @@ def _plans() -> Iterator[str]:
         usual, its = PLANS[first, budget].to_json(), PLANS[name, budget].to_json()
         changed = [f"plan.{key}={_shown(its[key])}" for key in its if its[key] != usual[key]]
         if changed:
-            yield f"  {name}, {budget}: {', '.join(changed)}"
+            told = f"  {name}, {budget}: {', '.join(changed)}"
+            yield fill(told, _width(), subsequent_indent="    ")
 
 
 def _plan_rows(backbone: str) -> Iterator[Row]:
