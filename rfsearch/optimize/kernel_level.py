@@ -15,7 +15,8 @@ is taken.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from math import inf
@@ -103,13 +104,31 @@ def optimize_kernels(net: Staged, image_size: tuple[int, int], epsilon: float) -
     by_stage: dict[int, list[Seen]] = {}
     for row in rows:
         by_stage.setdefault(row.layer.stage, []).append(row)
-    ranked = [_stage(stage, epsilon) for stage in by_stage.values()]
-    return _varied(epsilon, ranked)
+    try:
+        return _varied(epsilon, [_stage(stage, epsilon) for stage in by_stage.values()])
+    except UserError:
+        raise _uniform(by_stage.values(), epsilon) from None
 
 
 def curve(net: Staged, image_size: tuple[int, int]) -> list[Proposal]:
-    """Proposals for growing ε."""
-    return [optimize_kernels(net, image_size, epsilon) for epsilon in EPSILONS]
+    """Proposals for growing ε, from the first that allows one."""
+    found = []
+    for epsilon in EPSILONS:
+        with suppress(UserError):
+            found.append(optimize_kernels(net, image_size, epsilon))
+    return found
+
+
+def _uniform(by_stage: Collection[Sequence[Seen]], epsilon: float) -> UserError:
+    """Why there is no proposal, and the first ε of the curve at which there is one."""
+    for larger in (one for one in EPSILONS if one > epsilon):
+        with suppress(UserError):
+            _varied(larger, [_stage(stage, larger) for stage in by_stage])
+            return UserError(
+                f"at --epsilon {epsilon:g} one operator everywhere is all that keeps every "
+                f"stage's score, which is no proposal; {larger:g} allows one"
+            )
+    return UserError("no choice of operators but one everywhere keeps every stage's score")
 
 
 def is_open(row: Seen) -> bool:

@@ -139,6 +139,12 @@ def test_cost_falls_with_epsilon():
     assert saved == sorted(saved)
 
 
+def test_an_epsilon_that_allows_nothing_names_one_that_does():
+    with pytest.raises(UserError, match=r"at --epsilon 0 one operator .*; 0\.\d+ allows one"):
+        optimize_kernels(INVERTED, (32, 32), 0.0)
+    assert curve(INVERTED, (32, 32))[0].epsilon > 0
+
+
 def test_one_operator_everywhere_is_refused():
     rows = [row for row in seen(SMALL, (16, 16)) if is_open(row)]
     same = tuple(Choice(row, Kernel("pointwise"), 1.0, 1.0) for row in rows)
