@@ -377,6 +377,8 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(tmp_path, monkeypatch):
 def begin(words, cwd):
     return subprocess.Popen(
         words,
+        # a shell that runs these tests in the background has told them to ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         cwd=cwd,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,

@@ -36,7 +36,7 @@ PUBLISHED: dict[str, str] = {
     "mobilenetv2": "torchvision:mobilenet_v2",
     "resnet18": "torchvision:resnet18",
 }
-"""For each of `BACKBONES` the network whose published weights fit."""
+"""For those of `BACKBONES` that have one, the network whose published weights fit."""
 FORMS = "an alias, torchvision:NAME, timm:NAME, package.module:factory or a run folder"
 NEAREST = 5
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -70,7 +70,9 @@ def resolve(name: str, pretrained: bool = False, stem: str = "published") -> Mod
     if name in BACKBONES and not pretrained:
         return Model(name, build(Backbone(name, (("stem", stem),))), 3)
     if stem != "published":
-        raise UserError(f"backbone.stem is for random {' and '.join(BACKBONES)}, not {name}")
+        raise UserError(f"backbone.stem is for random {', '.join(BACKBONES)}, not {name}")
+    if name in BACKBONES and name not in PUBLISHED:
+        raise UserError(f"{name} has no published weights; {', '.join(PUBLISHED)} have some")
     source, colon, rest = {**ALIASES, **PUBLISHED}.get(name, name).partition(":")
     if colon and source in SOURCES:
         return SOURCES[source](name, rest, pretrained)

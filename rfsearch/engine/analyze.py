@@ -234,7 +234,7 @@ def parse_size(size: str | int | tuple[int, int]) -> tuple[int, int]:
 def _num_sides(size: object) -> int:
     """How many numbers a size has that is no size of an image."""
     if isinstance(size, str):
-        return len(re.findall(r"\d+", size)) if re.fullmatch(r"[\d\sx×]+", size) else 0
+        return size.count("x") + 1 if re.fullmatch(r"\d+(x\d+)*", size.replace("×", "x")) else 0
     return len(size) if isinstance(size, tuple | list) else 0
 
 
