@@ -779,7 +779,7 @@ WRONG_ELSEWHERE = {
     "analyze alexnet --format html --out other": ["other", "name a file"],
     "analyze alexnet vgg16 resnet18": ["not 3"],
     "analyze alexnet --set recipe.lr=1": ["backbone.stem alone"],
-    "analyze alexnet --set backbone.stem=small": ["mobilenetv2 and resnet18"],
+    "analyze alexnet --set backbone.stem=small": ["mobilenetv2, resnet18, rfnet6"],
     "analyze mobilenetv2 --set backbone.stem=large": ["'large'", "published"],
     "analyze alexnet --effective --data digit": ["'digit'", "did you mean 'digits'"],
     "analyze mine:three --pretrained": ["brings its own weights"],
