@@ -74,6 +74,23 @@ Set = Annotated[
         help="Change one setting, and more by further --set; `rfsearch settings` lists them.",
     ),
 ]
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[:ROOT]",
+        help="digits, fashionmnist, cifar10, imagefolder:PATH or package.module:factory.",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Pixels a side; by default the data's or the plan's."),
+]
+Budget = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="quick, standard, paper, or a duration such as 4h."),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch data that is missing.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
 MaxMacs = Annotated[
     str | None,
     typer.Option("--max-macs", metavar="N", help="Most multiply-adds of a found network: 250M."),
@@ -183,21 +200,9 @@ def run(
             metavar="NAME|FILE.toml", help="What a slot may hold; `rfsearch spaces` lists them."
         ),
     ] = "pooling",
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME[:ROOT]",
-            help="digits, fashionmnist, cifar10, imagefolder:PATH or package.module:factory.",
-        ),
-    ] = "digits",
-    image_size: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Pixels a side; by default the data's or the plan's."),
-    ] = None,
-    budget: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="quick, standard, paper, or a duration such as 4h."),
-    ] = "quick",
+    data: Data = "digits",
+    image_size: ImageSize = None,
+    budget: Budget = "quick",
     plan: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Repeat the plan and settings of a run's config.json."),
@@ -217,10 +222,8 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Time real steps and print the plan; run nothing.")
     ] = False,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch data that is missing.")
-    ] = False,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
+    download: Download = False,
+    device: Device = "auto",
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
     max_latency: MaxLatency = None,
@@ -274,21 +277,9 @@ def compare_(
     space: Annotated[
         str, typer.Option(metavar="NAME|FILE.toml", help="What a slot may hold.")
     ] = "pooling",
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME[:ROOT]",
-            help="digits, fashionmnist, cifar10, imagefolder:PATH or package.module:factory.",
-        ),
-    ] = "digits",
-    image_size: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Pixels a side; by default the data's or the plan's."),
-    ] = None,
-    budget: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="quick, standard, paper, or a duration such as 4h."),
-    ] = "quick",
+    data: Data = "digits",
+    image_size: ImageSize = None,
+    budget: Budget = "quick",
     plan: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Repeat the plans of a comparison's config.json."),
@@ -300,10 +291,8 @@ def compare_(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a comparison stopped, to the same end.")
     ] = False,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch data that is missing.")
-    ] = False,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
+    download: Download = False,
+    device: Device = "auto",
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
     max_latency: MaxLatency = None,
