@@ -3,7 +3,7 @@
 from rfsearch.analysis.effective import effective_maps, effective_sizes
 from rfsearch.analysis.layers import COLUMNS, Analysis, Join, Layer, Totals, write_layers
 from rfsearch.analysis.probe import probe
-from rfsearch.analysis.verify import Comparison, compare, disagreements
+from rfsearch.analysis.verify import Comparison, compare
 from rfsearch.analysis.walk import walk
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "Layer",
     "Totals",
     "compare",
-    "disagreements",
     "effective_maps",
     "effective_sizes",
     "probe",

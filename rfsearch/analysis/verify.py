@@ -41,18 +41,6 @@ class Comparison:
     looked_at: float
 
 
-def disagreements(
-    module: nn.Module,
-    image_size: tuple[int, int],
-    channels: int = 3,
-    kind: str = "seen",
-    runs: Runs = "auto",
-    program: ExportedProgram | None = None,
-) -> list[str]:
-    """Those of ``compare``."""
-    return list(compare(module, image_size, channels, kind, runs, program).disagreements)
-
-
 def compare(
     module: nn.Module,
     image_size: tuple[int, int],

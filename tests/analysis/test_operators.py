@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from rfsearch.analysis import walk
-from rfsearch.analysis.verify import disagreements
+from rfsearch.analysis.verify import compare
 from tests.analysis.networks import Call
 
 H, W, C = 8, 10, 4
@@ -355,6 +355,6 @@ def test_walk_equals_probe(name):
     net = NETWORKS[name].eval()
     with torch.no_grad():
         net(torch.zeros(1, 3, H, W))  # lazy layers learn their width
-    assert disagreements(net, (H, W), runs="every line") == []
-    assert disagreements(net, (H, W), runs="half-planes") == []
+    assert compare(net, (H, W), runs="every line").disagreements == ()
+    assert compare(net, (H, W), runs="half-planes").disagreements == ()
     walk(net, (H, W))

@@ -19,7 +19,7 @@ from rfsearch import field
 from rfsearch.analysis import attention, verify, windows
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.follow import trace
-from rfsearch.analysis.verify import Comparison, compare, disagreements
+from rfsearch.analysis.verify import Comparison, compare
 from tests.analysis.networks import (
     CHANNELS,
     Constant,
@@ -52,7 +52,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks(name):
     build, size = PUBLISHED[name]
-    assert disagreements(build(), size, runs="every line") == []
+    assert compare(build(), size, runs="every line").disagreements == ()
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -60,7 +60,7 @@ def test_pools_in_every_block_of_mobilenet(kernel):
     net = models.mobilenet_v2(width_mult=0.25)
     for i in range(2, 18):
         net.features[i].conv[1].append(nn.MaxPool2d(kernel, 1, kernel // 2))
-    assert disagreements(net.features, (40, 33), runs="half-planes") == []
+    assert compare(net.features, (40, 33), runs="half-planes").disagreements == ()
 
 
 PARTS = 16  # networks in one example
@@ -73,7 +73,7 @@ def test_captured_random_networks(parts, size):
     """Few, for their capture takes long: test_random_networks draws thousands of graphs."""
     net = fitting(parts, size)
     assume(len(net.parts))
-    assert disagreements(net, size, runs="every line") == []
+    assert compare(net, size, runs="every line").disagreements == ()
 
 
 def ends(net: nn.Module, kind: str) -> list[tuple[list[int], list[int]]]:
@@ -93,7 +93,7 @@ def test_without_gates_equals_gates_replaced_by_constants(gate):
     first, second = nn.Conv2d(3, CHANNELS, 3, 2, 1), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
     gated = nn.Sequential(first, gate(), second, gate())
     cut_out = nn.Sequential(first, Constant(), second, Constant())
-    assert disagreements(cut_out, (16, 16)) == []
+    assert compare(cut_out, (16, 16)).disagreements == ()
     assert ends(gated, "seen_no_gates") == ends(cut_out, "seen")
     assert ends(gated, "seen") == [([0] * 8, [15] * 8)] * 2
 
@@ -117,10 +117,10 @@ BREAKS = {
 @pytest.mark.parametrize("rule", BREAKS)
 def test_a_broken_rule_is_found(rule, monkeypatch):
     broken, layer = BREAKS[rule]
-    assert disagreements(layer, (9, 9)) == []
+    assert compare(layer, (9, 9)).disagreements == ()
     monkeypatch.setattr(field, "window_taps", broken)
-    assert disagreements(layer, (9, 9), runs="every line") != []
-    assert disagreements(layer, (9, 9), runs="half-planes") != []
+    assert compare(layer, (9, 9), runs="every line").disagreements != ()
+    assert compare(layer, (9, 9), runs="half-planes").disagreements != ()
 
 
 def test_half_planes_are_as_many_as_the_budget_holds(monkeypatch):
@@ -145,17 +145,17 @@ def test_groups_left_out_of_a_join_are_found(monkeypatch):
         def forward(self, x: Tensor) -> Tensor:
             return self.grouped(torch.cat([x, self.conv(x)], 1))
 
-    assert disagreements(Split(), (5, 6)) == []
+    assert compare(Split(), (5, 6)).disagreements == ()
     monkeypatch.setattr(windows, "mix_groups", lambda v, dim, groups, n: v.mix(dim, n))  # noqa: ARG005
-    assert disagreements(Split(), (5, 6)) != []
+    assert compare(Split(), (5, 6)).disagreements != ()
 
 
 def test_holes_left_out_are_found(monkeypatch):
     """A column that sees nothing has no rows either."""
     net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ConvTranspose2d(3, 3, (1, 2), (1, 3)))
-    assert disagreements(net, (5, 6)) == []
+    assert compare(net, (5, 6)).disagreements == ()
     monkeypatch.setattr(field.Taps, "is_blind", False)
-    assert disagreements(net, (5, 6)) != []
+    assert compare(net, (5, 6)).disagreements != ()
 
 
 def test_a_mask_left_out_is_found(monkeypatch):
@@ -164,6 +164,6 @@ def test_a_mask_left_out_is_found(monkeypatch):
             t = x.flatten(2).mT
             return F.scaled_dot_product_attention(t, t, t, is_causal=True)
 
-    assert disagreements(Causal(), (3, 4)) == []
+    assert compare(Causal(), (3, 4)).disagreements == ()
     monkeypatch.setattr(attention, "_closed", lambda call, mask: None)  # noqa: ARG005
-    assert disagreements(Causal(), (3, 4)) != []
+    assert compare(Causal(), (3, 4)).disagreements != ()
