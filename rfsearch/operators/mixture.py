@@ -7,12 +7,13 @@ mixing all, one runs that operator alone with weight 1, two are an unweighted su
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rfsearch.operators import fused
 from rfsearch.operators.enhancer import PaperEnhancer, ResidualEnhancer
 from rfsearch.operators.pooling import max_pyramid
 
@@ -23,7 +24,14 @@ class Mixture(nn.Module, ABC):
     Args:
         channels: C of the maps (N, C, H, W).
         operators: the K candidates, modules that keep the shape.
+
+    Attributes:
+        fuse: whether pools may be mixed by compiled code (`fused`): the same numbers, sooner.
+        path: how the last mixing went: "fused", or "plain: " and why.
     """
+
+    fuse = True
+    path = "plain: nothing was mixed yet"
 
     def __init__(self, channels: int, operators: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -57,16 +65,17 @@ class Mixture(nn.Module, ABC):
         ones = self.weights.nonzero().flatten().tolist()
         return tuple(ones) if len(ones) == 1 else ()
 
-    def candidate_outputs(self, x: Tensor) -> dict[int, Tensor]:
-        """o_k(x) for every k that is no identity; max-pools share one pyramid."""
+    def candidate_outputs(self, x: Tensor, but: Collection[int] = ()) -> dict[int, Tensor]:
+        """o_k(x) for every k that is no identity nor one of ``but``; max-pools share a pyramid."""
+        operators = {k: o for k, o in enumerate(self.operators) if k not in but}
         pools = {
             k: int(operator.kernel_size)
-            for k, operator in enumerate(self.operators)
+            for k, operator in operators.items()
             if isinstance(operator, nn.MaxPool2d) and isinstance(operator.kernel_size, int)
         }
         order = sorted(pools, key=pools.__getitem__)
         outputs = dict(zip(order, max_pyramid(x, [pools[k] for k in order]), strict=True))
-        for k, operator in enumerate(self.operators):
+        for k, operator in operators.items():
             if k not in pools and not isinstance(operator, nn.Identity):
                 outputs[k] = operator(x)
         return outputs
@@ -99,14 +108,41 @@ class ResidualMixture(Mixture):
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for _ in operators)
         self.gamma = nn.Parameter(torch.full((channels,), gamma))
         self.beta = nn.Parameter(torch.zeros(channels))
+        reaches = {k: fused.reach(operator) for k, operator in enumerate(operators)}
+        self.pools = {k: reach for k, reach in reaches.items() if reach is not None}
 
     def mix(self, x: Tensor, p: Tensor) -> Tensor:
-        y = x
-        outputs = self.candidate_outputs(x)
+        together = self._together(x)
+        y = self._fused(x, p, together) if together else x
+        if len(together) == len(p):
+            return y
+        outputs = self.candidate_outputs(x, but=together)
         for k in range(len(p)):
-            output = outputs.get(k, x)  # identity's
-            y = y + _normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
+            if k not in together:
+                output = outputs.get(k, x)  # identity's
+                y = y + _normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
         return y
+
+    def _together(self, x: Tensor) -> dict[int, tuple[str, int]]:
+        """The candidates that are mixed by compiled code now, each with its reach."""
+        if not self.fuse:
+            against = "asked for"
+        elif not self.pools:
+            against = "no candidate is a pool"
+        else:
+            against = fused.obstacle(x, (self.gamma, self.beta), self._norms())
+        self.path = f"plain: {against}" if against else "fused"
+        return {} if against else self.pools
+
+    def _fused(self, x: Tensor, p: Tensor, together: dict[int, tuple[str, int]]) -> Tensor:
+        share = p if len(together) == len(p) else p[list(together)]
+        reaches = tuple(together.values())
+        return fused.mix(x, share, self.gamma, self.beta, reaches, self._norms())
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        """Of the pools."""
+        norms = list(self.norms._modules.values())
+        return [norms[k] for k in self.pools]  # type: ignore[misc]
 
     def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:
         y = x
@@ -139,6 +175,7 @@ class PaperMixture(Mixture):
         super().__init__(channels, operators)
         self.norm = nn.BatchNorm2d(channels)
         self.activation = nn.Hardswish()
+        self.path = "plain: the paper's form normalises the sum"
 
     def mix(self, x: Tensor, p: Tensor) -> Tensor:
         outputs = self.candidate_outputs(x)
