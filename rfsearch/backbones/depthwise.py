@@ -37,12 +37,16 @@ class _Small(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        to_x, _, _ = _backward(gradient, x, weight, [True, False, False])
-        _, to_weight, _ = _backward(
-            _extended(gradient), _extended(x), weight, [False, True, False]
-        )
+        for_x, for_weight = ctx.needs_input_grad
+        to_x, to_weight = None, None
+        if for_x:
+            to_x, _, _ = _backward(gradient, x, weight, [True, False, False])
+        if for_weight:
+            _, to_weight, _ = _backward(
+                _extended(gradient), _extended(x), weight, [False, True, False]
+            )
         return to_x, to_weight
 
 

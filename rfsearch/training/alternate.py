@@ -7,12 +7,13 @@ Per cycle (PMPL 1.2, first order, one inner step):
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
@@ -61,7 +62,8 @@ class AlphaDescent:
     def gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
         """The loss, and its gradient by the α of every open slot."""
         alphas = {s: alpha for s, alpha in self.supernet.alphas().items() if alpha.requires_grad}
-        loss = self.loss(images, labels)
+        with _resting(self.supernet.weights()):
+            loss = self.loss(images, labels)
         gradients = torch.autograd.grad(loss, list(alphas.values()))
         return loss.detach(), dict(zip(alphas, gradients, strict=True))
 
@@ -137,6 +139,20 @@ class Alternation:
             "seconds": seconds,
             "step_seconds": seconds / self.steps,
         }
+
+
+@contextmanager
+def _resting(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Inside, nothing is written down for gradients of these: what comes before the first open
+    slot has no backward pass, what comes after it only one to its input."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def _open(supernet: Supernet) -> bool:

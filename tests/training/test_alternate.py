@@ -1,0 +1,57 @@
+"""The step on α computes what it needs and nothing of the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rfsearch import spaces
+from rfsearch.backbones.supernet import supernet
+from rfsearch.spaces import Backbone
+from rfsearch.training.alternate import AlphaDescent
+
+
+@pytest.fixture
+def descent():
+    torch.manual_seed(0)
+    arguments = (("width", 0.25), ("classes", 3), ("channels", 3), ("stem", "small"))
+    network = supernet(Backbone("mobilenetv2", arguments), spaces.load_space("pooling"))
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # the same network twice
+    return AlphaDescent(network.train(), F.cross_entropy, 0.1, (0.5, 0.999), 0.0)
+
+
+def test_alphas_gradient_is_that_of_the_whole_graph(descent):
+    images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 1])
+    network = descent.supernet
+    slot = next(iter(network.slots))
+    network.keep({slot: (1,)})
+    frozen = network.weights()[0].requires_grad_(False)
+    before = [parameter.requires_grad for parameter in network.parameters()]
+    loss = descent.loss(images, labels)
+    alphas = {s: alpha for s, alpha in network.alphas().items() if s != slot}
+    expected = torch.autograd.grad(loss, list(alphas.values()))
+    told, found = descent.gradients(images, labels)
+    assert torch.equal(told, loss.detach())
+    assert list(found) == list(alphas)
+    assert all(torch.equal(a, b) for a, b in zip(found.values(), expected, strict=True))
+    assert [parameter.requires_grad for parameter in network.parameters()] == before
+    assert not frozen.requires_grad
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_nothing_is_written_down_before_the_first_open_slot(descent):
+    seen = {}
+    network = descent.supernet
+    for name, mixture in network.mixtures.items():
+        mixture.register_forward_pre_hook(
+            lambda _, given, name=name: seen.update({name: given[0].requires_grad})
+        )
+    first, second, *rest = network.slots
+    network.keep({first: (1,)})
+    descent.gradients(torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 1]))
+    assert not seen[first]
+    assert not seen[second]
+    assert all(seen[name] for name in rest)
