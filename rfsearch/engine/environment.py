@@ -13,6 +13,7 @@ import torch
 
 import rfsearch
 from rfsearch.data.images import Dataset
+from rfsearch.operators import fused
 
 PACKAGES = (
     "torch",
@@ -41,6 +42,7 @@ def environment(dataset: Dataset, device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,
+        "mixtures": fused.available() if device.startswith("cpu") else "plain",
         "commit": _commit(),
         "data": dataset.name,
         "data_hash": dataset.data_hash,

@@ -55,6 +55,12 @@ class _Shape(ctypes.Structure):
     )  # fmt: skip
 
 
+def available() -> str:
+    """ "compiled" where mixtures of float32 maps on this CPU are fused, else why they are not."""
+    found = library(SOURCE, REALS[torch.float32])
+    return found if isinstance(found, str) else "compiled"
+
+
 def reach(operator: nn.Module) -> tuple[str, int] | None:
     """The family of a candidate, "max" or "mean", and r or s; 0 for identity; None for others."""
     if isinstance(operator, nn.Identity):

@@ -217,7 +217,9 @@ def test_without_a_compiler_mixtures_are_plain(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     told = compiled.library.__wrapped__(fused.SOURCE, "float")
     assert told == "no C compiler was found"
+    assert fused.available() == "compiled"
     monkeypatch.setattr(fused, "library", lambda *_: told)
+    assert fused.available() == told
     mixture, plain = pair(4)
     x, g = noise(2, 4, 5, 5), noise(2, 4, 5, 5, seed=2)
     for a, b in zip(everything(mixture, x, g), everything(plain, x, g), strict=True):
