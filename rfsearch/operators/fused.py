@@ -182,7 +182,9 @@ def _at(tensors: Iterable[Tensor]) -> list[ctypes.c_void_p]:
 def _running(norms: Norms) -> tuple[ctypes.Array, ctypes.Array, ctypes.Array]:
     """Momenta, and where the running means and variances are."""
     pointers, doubles = ctypes.c_void_p * len(norms), ctypes.c_double * len(norms)
-    buffers = [norm._buffers for norm in norms]  # its attributes take ten times as long
+    buffers: list[dict[str, Any]] = [
+        norm._buffers for norm in norms
+    ]  # its attributes take ten times as long
     return (
         doubles(*[norm.momentum for norm in norms]),
         pointers(*[buffer["running_mean"].data_ptr() for buffer in buffers]),
