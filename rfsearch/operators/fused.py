@@ -182,11 +182,12 @@ def _at(tensors: Iterable[Tensor]) -> list[ctypes.c_void_p]:
 def _running(norms: Norms) -> tuple[ctypes.Array, ctypes.Array, ctypes.Array]:
     """Momenta, and where the running means and variances are."""
     pointers, doubles = ctypes.c_void_p * len(norms), ctypes.c_double * len(norms)
+    momenta: list[Any] = [norm.momentum for norm in norms]
     buffers: list[dict[str, Any]] = [
         norm._buffers for norm in norms
     ]  # its attributes take ten times as long
     return (
-        doubles(*[norm.momentum for norm in norms]),
+        doubles(*momenta),
         pointers(*[buffer["running_mean"].data_ptr() for buffer in buffers]),
         pointers(*[buffer["running_var"].data_ptr() for buffer in buffers]),
     )
