@@ -129,6 +129,7 @@ OPTIONS = {
         "--plan": None,
         "--out": None,
         "--resume": False,
+        "--dry-run": False,
         "--download": False,
         "--device": "auto",
         "--max-macs": None,

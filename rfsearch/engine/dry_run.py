@@ -56,13 +56,13 @@ def estimate(run: Run) -> Estimate:
     The search is timed with all its slots open: freezing makes it faster than this.
     """
     plan, seconds = run.config.plan, pace(run).seconds(run.config.plan)
-    steps, alpha_steps, params = _sizes(run)
+    steps, alpha_steps, params = sizes(run)
     phases = [Phase("search", search_units(run.config), steps, seconds)]
     phases += _retrainings(long(run), plan)
     return Estimate(tuple(phases), alpha_steps, peak_memory(), 6 * 4 * params)
 
 
-def _sizes(run: Run) -> tuple[int, int, int]:
+def sizes(run: Run) -> tuple[int, int, int]:
     """Steps of the search, those on alpha, and parameters of what it keeps in checkpoints."""
     plan, searching = run.config.plan, new_search(run)
     if isinstance(searching, HeldPMPL):
