@@ -747,6 +747,11 @@ WRONG_ELSEWHERE = {
     "compare --strategies tpe,tpe": ["'tpe' twice"],
     "compare --strategies pmpl:threshold": ["'threshold'", "pmpl:threshold=0.3"],
     "compare --strategies pmpl:treshold=1": ["pmpl.treshold", "pmpl.threshold"],
+    "compare --strategies pmpl-masked:select=alpha": ["pmpl-masked", "pmpl.select=alpha"],
+    "compare --strategies pmpl,pmpl-one-norm --space pmpl": ["pmpl-one-norm", "paper form"],
+    "run --backbone rfnet6 --strategy darts --set pmpl.progressive=true": [
+        *("darts has pmpl.progressive=False", "use pmpl"),
+    ],
     "compare --seeds 0,0": ["--seeds", "'0,0'"],
     "compare --seeds one": ["--seeds", "0,1,2"],
     "compare --backbone rfnet7": ["'rfnet7'", "did you mean 'rfnet6'"],

@@ -17,6 +17,7 @@ from rfsearch.engine.run import (
     slot_names,
 )
 from rfsearch.spaces import Architecture
+from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl import PMPL
 from rfsearch.strategies.sampled import Sampled
 from rfsearch.strategies.within import HeldPMPL
@@ -70,6 +71,11 @@ def sizes(run: Run) -> tuple[int, int, int]:
     if isinstance(searching, PMPL):
         steps = searching.alternation.steps
         alpha_steps = plan.search_epochs * -(-steps // searching.settings.alpha_every)
+        params = sum(p.numel() for p in searching.supernet.parameters())
+        return plan.supernet_epochs * steps, alpha_steps, params
+    if isinstance(searching, OneShot):
+        steps = searching.steps
+        alpha_steps = (plan.supernet_epochs - plan.warmup_epochs) * steps
         params = sum(p.numel() for p in searching.supernet.parameters())
         return plan.supernet_epochs * steps, alpha_steps, params
     task = searching.task  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ mixing all, one runs that operator alone with weight 1, two are an unweighted su
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,8 @@ class Mixture(nn.Module, ABC):
         self.alpha = nn.Parameter(torch.zeros(len(operators)))
         self.weights: Tensor | None = None
         self.kept: tuple[int, ...] = ()
+        self.blend: Callable[[Mixture, Tensor], Tensor] | None = None
+        """Mixes in place of `mix`, for ablations; None mixes all."""
 
     def keep(self, indices: Sequence[int]) -> None:
         """Run these candidates only, from now on; none means mixing all."""
@@ -46,6 +48,8 @@ class Mixture(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
         kept = self.kept or self.alone()
+        if not kept and self.blend is not None and self.weights is None:
+            return self.blend(self, x)
         return self.run(x, kept) if kept else self.mix(x, self.probabilities())
 
     def alone(self) -> tuple[int, ...]:
@@ -105,14 +109,14 @@ class ResidualMixture(Mixture):
         outputs = self.candidate_outputs(x)
         for k in range(len(p)):
             output = outputs.get(k, x)  # identity's
-            y = y + _normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
+            y = y + normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
         return y
 
     def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:
         y = x
         for k in kept:
             if not isinstance(self.operators[k], nn.Identity):
-                y = y + _normalise(self.norms[k], self.operators[k](x), self.gamma, self.beta)
+                y = y + normalise(self.norms[k], self.operators[k](x), self.gamma, self.beta)
         return y
 
     def extract(self) -> nn.Module:
@@ -162,7 +166,7 @@ class PaperMixture(Mixture):
         return enhancer
 
 
-def _normalise(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def normalise(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """BatchNorm with the statistics of ``norm`` and this scale and shift, (C,) each."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.momentum is not None
