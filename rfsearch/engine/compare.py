@@ -4,6 +4,7 @@ OUT/config.json       the definition with its hash, arms, seeds, one plan per ar
 OUT/environment.json  versions, hardware, hashes
 OUT/cells/ARM-SEED/   run folders: searches and controls
 OUT/finals.csv        a row per final network
+OUT/latency.json      of random networks: predicted by the table of operators, and measured
 OUT/report.html
 """
 
@@ -26,10 +27,11 @@ from rfsearch.engine.compare_cost import (
     num_trainings,
     processes,
 )
+from rfsearch.engine.compare_latency import latency_check
 from rfsearch.engine.compare_plan import CompareRequest, parse_seeds
 from rfsearch.engine.compare_workers import share
 from rfsearch.engine.config import Config
-from rfsearch.engine.costs import checked_costs, needed
+from rfsearch.engine.costs import checked_costs, needed, told_objective
 from rfsearch.engine.environment import environment
 from rfsearch.engine.pace import Pace, equal_budget, long, pace, seconds_a_step, spends
 from rfsearch.engine.plan import duration
@@ -217,11 +219,13 @@ def plan_arms(
     seconds, plans = equal_budget(paces, plans, kinds, least, seconds)
     _check_budget(request, seconds, paces, kinds)
     planned = {name: replace(run.config, plan=plans[name]) for name, run in runs.items()}
+    objectives = {name: told_objective(run.config, run.costs) for name, run in runs.items()}
     expected = {
         "search_seconds": seconds,
         "training_seconds": training,
         "trial_seconds": {name: p.trial for name, p in paces.items() if p.trial},
         "once_seconds": {name: p.once for name, p in paces.items() if p.once},
+        "objectives": {name: text for name, text in objectives.items() if text},
     }
     return planned, expected
 
@@ -289,6 +293,8 @@ def carry_out(comparison: Comparison, display: Progress, again: CompareRequest) 
             comparison.carry_out(opened, cell, networks)
             teller.done(cell.name)
     write_finals(comparison)
+    if not (path := comparison.folder / "latency.json").exists():
+        write_json(path, latency_check(comparison.first, comparison.networks()))
 
 
 def write_finals(comparison: Comparison) -> None:
@@ -355,6 +361,7 @@ class Teller:
         self.phases = {cell.name: phase for phase, _, cell in cells}
         self.units = {cell.name: cell.units(run) for _, run, cell in cells}
         self.told = dict.fromkeys(self.units, 0)
+        self.words = {phase: _word(run, cell) for phase, run, cell in cells}
         self.totals: dict[str, int] = {}
         for name, phase in self.phases.items():
             self.totals[phase] = self.totals.get(phase, 0) + self.units[name]
@@ -392,8 +399,15 @@ class Teller:
         kept = {key: line.get(key) for key in ("loss", "accuracy")}
         if line.get("seconds") is not None:
             kept["seconds"] = line["seconds"] / self.num
-        record = {"phase": phase, "epoch": self.count(phase), "epochs": self.totals[phase]}
+        record = {"phase": phase, "epoch": self.count(phase), "epochs": self.totals[phase],
+                  "unit": self.words[phase]}  # fmt: skip
         self.display.epoch({**record, **kept})
+
+
+def _word(run: Run, cell: Cell) -> str:
+    """What the units of a phase are: a search by trials is followed by epochs of training."""
+    by_trials = cell.choices is None and spends(run.config.strategy) != "epochs"
+    return "trials and epochs" if by_trials else "epochs"
 
 
 class _CellProgress(Silent):

@@ -53,6 +53,7 @@ def announcement(comparison: Comparison) -> str:
         f"{seconds_of(comparison) / 60:.0f} minutes",
         *([f"This size reduces: {record['reduces']}"] if record["reduces"] else []),
         *(f"Weaker than it should be: {text}" for text in warned),
+        *expected.get("objectives", {}).values(),
         *_caps(comparison),
     ]
     return "\n".join(lines)

@@ -84,6 +84,21 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """Milliseconds of whole networks: predicted by the table of operators, and measured.
+
+    ``error`` is the mean of |predicted − measured| / measured, ``bias`` that of the signed one.
+    """
+
+    predicted: tuple[float, ...]
+    measured: tuple[float, ...]
+    choices: tuple[tuple[str, ...], ...]
+    error: float
+    bias: float
+    agreement: Agreement | None
+
+
+@dataclass(frozen=True)
 class Pair:
     """McNemar's test of two final networks on the same test images."""
 
@@ -236,6 +251,24 @@ def points(records: CompareRecords) -> list[Point]:
         Point(str(name), str(cell), str(group), row[0], row[1], row[2], row[3], row[4], good)
         for (cell, name, group), row, good in zip(heads, rows, best, strict=True)
     ]
+
+
+def latency(records: CompareRecords) -> Latency | None:
+    """The table of operators against whole networks; None where nothing was measured."""
+    if records.latency is None:
+        return None
+    networks = records.latency["networks"]
+    predicted = [float(one["predicted_ms"]) for one in networks]
+    measured = [float(one["measured_ms"]) for one in networks]
+    off = [(p - m) / m for p, m in zip(predicted, measured, strict=True)]
+    return Latency(
+        tuple(predicted),
+        tuple(measured),
+        tuple(tuple(one["choices"]) for one in networks),
+        sum(map(abs, off)) / len(off),
+        sum(off) / len(off),
+        agreement(predicted, measured) if len(off) > 1 else None,
+    )
 
 
 def pairs(records: CompareRecords) -> list[Pair]:

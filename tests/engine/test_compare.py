@@ -45,6 +45,14 @@ SMALL = {
 TIMES = ["latency_ms", "search_seconds", "retrain_seconds"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """The table of latencies does not come from, or go to, the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 class Stopped(BaseException):
     """As Ctrl-C."""
 
@@ -81,7 +89,7 @@ def timeless(folder):
 
 def test_what_a_comparison_leaves(finished):
     assert {path.name for path in finished.iterdir()} == {
-        *("cells", "config.json", "environment.json", "finals.csv", "report.html"),
+        *("cells", "config.json", "environment.json", "finals.csv", "latency.json", "report.html"),
     }
     cells = {path.name for path in (finished / "cells").iterdir()}
     assert cells == {
@@ -90,6 +98,10 @@ def test_what_a_comparison_leaves(finished):
     }
     config = read_json(finished / "config.json")
     assert config["hash"] == digest(config["definition"])
+    told = read_json(finished / "latency.json")
+    assert len(told["networks"]) == 2
+    assert all(one["predicted_ms"] > 0 < one["measured_ms"] for one in told["networks"])
+    assert "Latency: predicted" in (finished / "report.html").read_text()
     trials = pd.read_csv(finished / "cells" / "random-0" / "trials.csv")
     planned = {arm["name"]: arm["plan"]["trials"] for arm in config["arms"]}
     assert len(trials) == planned["random"] >= 2
