@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -60,12 +60,14 @@ class Anytime:
 
 @dataclass(frozen=True)
 class Ranking:
-    """A cheap score of the random networks beside their stand-alone accuracy."""
+    """A cheap score of the random networks beside their stand-alone accuracy; ``group`` is what
+    scores of several seeds are drawn as."""
 
     predictor: str
     scores: tuple[float, ...]
     accuracies: tuple[float, ...]
     agreement: Agreement | None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,10 @@ def rankings(records: CompareRecords) -> list[Ranking]:
     per_cell = samples.groupby("cell", sort=True)
     truths = [float(value) for value in per_cell["accuracy"].mean()]
     found = [
-        _ranking(f"supernet of {search.arm}, seed {search.seed}", search.ranks, truths)
+        replace(
+            _ranking(f"supernet of {search.arm}, seed {search.seed}", search.ranks, truths),
+            group=f"supernet of {search.arm}",
+        )
         for search in records.searches
         if len(search.ranks) == len(truths)
     ]

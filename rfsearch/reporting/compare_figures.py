@@ -134,12 +134,16 @@ def latency(data: Latency) -> Figure:
 def ranks(data: Sequence[Ranking]) -> Figure:
     """Cheap scores against stand-alone accuracy of the random networks."""
     figure = Figure(layout=layout(400))
-    for index, one in enumerate(data):
+    groups = list(dict.fromkeys(one.group or one.predictor for one in data))
+    for index, group in enumerate(groups):
+        mine = [one for one in data if (one.group or one.predictor) == group]
         figure.add_scatter(
-            x=list(one.scores),
-            y=list(one.accuracies),
-            name=plain(one.predictor),
+            x=[score for one in mine for score in one.scores],
+            y=[accuracy for one in mine for accuracy in one.accuracies],
+            name=plain(group),
             mode="markers",
+            text=[plain(one.predictor) for one in mine for _ in one.scores],
+            hovertemplate="%{text}<br>%{x:.1%}, %{y:.1%}<extra></extra>",
             marker={"color": colour(index), "size": 8, "symbol": SYMBOLS[index % len(SYMBOLS)]},
         )
     figure.update_xaxes(title_text="cheap score on the selection split", tickformat=".1%")

@@ -291,7 +291,7 @@ def _module(search: OneShot) -> Any:
     from nni.nas.evaluator.pytorch import LightningModule
     from nni.nas.nn.pytorch import ModelSpace
 
-    class Space(ModelSpace):  # type: ignore[misc]
+    class Space(ModelSpace):
         """The supernet's network as NNI's space."""
 
         def __init__(self) -> None:
@@ -308,12 +308,15 @@ def _module(search: OneShot) -> Any:
             logits: Tensor = self.network(x)
             return logits
 
-    class Training(LightningModule):  # type: ignore[misc]
+    class Training(LightningModule):
         """The recipe of the weights; NNI calls it for steps on α too, at even numbers."""
 
         def begin(self, tick: Tick) -> None:
             """Forget what was seen."""
-            self.tick, self.losses, self.alpha_losses, self.right = tick, [], [], []
+            self.tick = tick
+            self.losses: list[Tensor] = []
+            self.alpha_losses: list[Tensor] = []
+            self.right: list[Tensor] = []
             self.moments: list[float] = []
 
         def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
@@ -414,8 +417,8 @@ def _trainer(search: OneShot) -> Any:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit_loop.epoch_progress.current.processed = search.epoch
-    trainer.fit_loop.epoch_progress.current.completed = search.epoch
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    progress.processed = progress.completed = search.epoch
     search.module.train()
     return trainer
 
