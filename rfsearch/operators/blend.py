@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rfsearch.operators.mixture import Mixture, PaperMixture, ResidualMixture, normalise
+from rfsearch.operators.mixture import Mixture, PaperMixture, ResidualMixture
 
 MIXINGS = ("all", "subset", "sampled")
 
@@ -71,10 +71,9 @@ class Blend:
         gamma, beta = mixture.gamma, mixture.beta
         if not self.norms:
             return x + F.batch_norm(_sum(outputs, weights), None, None, gamma, beta, training=True)
-        y = x
-        for k, output, weight in zip(drawn, outputs, weights, strict=True):
-            y = y + normalise(mixture.norms[k], output, weight * gamma, weight * beta)
-        return y
+        normed = [mixture.norms[k](output) for k, output in zip(drawn, outputs, strict=True)]
+        shift = torch.stack(list(weights)).sum() * beta
+        return x + gamma[:, None, None] * _sum(normed, weights) + shift[:, None, None]
 
 
 def _sum(outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:

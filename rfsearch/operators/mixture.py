@@ -109,14 +109,14 @@ class ResidualMixture(Mixture):
         outputs = self.candidate_outputs(x)
         for k in range(len(p)):
             output = outputs.get(k, x)  # identity's
-            y = y + normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
+            y = y + _normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
         return y
 
     def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:
         y = x
         for k in kept:
             if not isinstance(self.operators[k], nn.Identity):
-                y = y + normalise(self.norms[k], self.operators[k](x), self.gamma, self.beta)
+                y = y + _normalise(self.norms[k], self.operators[k](x), self.gamma, self.beta)
         return y
 
     def extract(self) -> nn.Module:
@@ -166,7 +166,7 @@ class PaperMixture(Mixture):
         return enhancer
 
 
-def normalise(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _normalise(norm: nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """BatchNorm with the statistics of ``norm`` and this scale and shift, (C,) each."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.momentum is not None

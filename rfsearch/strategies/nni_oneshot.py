@@ -168,8 +168,7 @@ class OneShot:
         warming = self.epoch < self.task.stages.warmup
         told = self.fit(self.steps, tick)
         self.epoch += 1
-        if self.finished:
-            self._close()
+        froze = self._close() if self.finished else []
         seconds = time.perf_counter() - began
         return {
             "phase": "search",
@@ -180,6 +179,7 @@ class OneShot:
             "alpha_steps": max(0, self.epoch - self.task.stages.warmup) * self.steps,
             "p": {s: a.detach().softmax(0).tolist() for s, a in self.supernet.alphas().items()},
             "frozen": {s: list(m.kept) for s, m in self.mixtures.items() if m.kept},
+            "froze": froze,
             "seconds": seconds,
             "step_seconds": seconds / self.steps,
         }
@@ -208,15 +208,27 @@ class OneShot:
         moments = self.module.training_module.moments
         return statistics.median(b - a for a, b in itertools.pairwise(moments))
 
-    def _close(self) -> None:
-        """What NNI exports, within the caps."""
+    def _close(self) -> list[dict[str, Any]]:
+        """Keep what NNI exports, within the caps; the log of it, slot by slot."""
         with self._expressed():
             exported = self.module.export()
         indices = tuple(int(exported[place.choice.label]) for place in self.places.values())
         if self.task.costs is not None:
             indices = self.task.caps.repair(self.task.costs, indices)
-        kept = zip(self.task.slots, indices, strict=True)
-        self.supernet.keep({slot: (index,) for slot, index in kept})
+        kept = dict(zip(self.task.slots, indices, strict=True))
+        self.supernet.keep({slot: (index,) for slot, index in kept.items()})
+        labels = self.task.space.labels
+        return [
+            {
+                "slot": slot,
+                "by": "deadline",
+                "operators": [labels[index]],
+                "epoch": self.epoch,
+                "alpha_step": (self.epoch - self.task.stages.warmup) * self.steps,
+                "p": self.mixtures[slot].alpha.detach().softmax(0).tolist(),
+            }
+            for slot, index in kept.items()
+        ]
 
     def choices(self) -> tuple[Choice, ...]:
         """The operator of every slot, once the search is finished."""

@@ -14,6 +14,7 @@ import torch
 
 from rfsearch import strategies
 from rfsearch.spaces import Operator, Space
+from rfsearch.strategies.pmpl import Stages
 
 pytest.importorskip("nni", reason="nni has no wheel for this machine")
 
@@ -104,3 +105,18 @@ def test_epochs_end_with_the_weights_split():
     seen = []
     search.advance(lambda step, steps: seen.append((step, steps)))
     assert seen == [(1, 2), (2, 2)]  # 16 images, batches of 8
+
+
+@pytest.mark.parametrize("name", ["nni-darts", "nni-gumbel"])
+def test_stopped_after_every_epoch_it_is_as_if_never_stopped(name):
+    """With several steps of NNI's Adam behind it, and a temperature that falls."""
+    stages = Stages(0, 3, 0)
+    whole = tiny.finish(tiny.begin(name, stages=stages))
+    search, lines = tiny.begin(name, stages=stages), []
+    while not search.finished:
+        lines.append(tiny.timeless(search.advance()))
+        state = search.state_dict()
+        search = tiny.begin(name, stages=stages)
+        search.load_state_dict(state)
+    assert lines == whole[0]
+    assert [choice.label for choice in search.choices()] == whole[1]
