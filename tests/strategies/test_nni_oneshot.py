@@ -118,5 +118,6 @@ def test_stopped_after_every_epoch_it_is_as_if_never_stopped(name):
         state = search.state_dict()
         search = tiny.begin(name, stages=stages)
         search.load_state_dict(state)
+    assert {float(state["step"]) for state in search.adam.values()} == {3 * search.steps}
     assert lines == whole[0]
     assert [choice.label for choice in search.choices()] == whole[1]
