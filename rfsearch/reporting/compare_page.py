@@ -180,6 +180,7 @@ def anytime_chart(records: CompareRecords) -> Chart:
     )
 
 
+ONE_SHOT = ("nni-darts", "nni-gumbel")
 COSTS = {"macs": "multiply-adds", "params": "parameters", "latency": "latency, ms"}
 
 
@@ -337,6 +338,12 @@ def settings_table(records: CompareRecords) -> Table:
         "Settings of the strategies; an arm uses those of its own kind. Nothing was tuned on "
         "this benchmark: sampling takes its libraries' defaults, pmpl its own."
     )
+    if any(arm["strategy"] in ONE_SHOT for arm in arms):
+        caption += (
+            " NNI's one-shot searches take pmpl.alpha_lr and pmpl.alpha_batch of these and have "
+            "NNI's defaults for the rest: Adam with betas 0.5 and 0.999 and weight decay 0.001, "
+            "a Gumbel temperature from 1 to 0.33."
+        )
     return table(caption, "config.json", ("setting", *(arm["name"] for arm in arms)),
                  "l" * (1 + len(arms)), rows)  # fmt: skip
 
