@@ -90,6 +90,9 @@ Budget = Annotated[
     typer.Option(metavar="NAME", help="quick, standard, paper, or a duration such as 4h."),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch data that is missing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Time real steps and print the plan; run nothing.")
+]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
 MaxMacs = Annotated[
     str | None,
@@ -191,7 +194,9 @@ def run(
         typer.Option(
             metavar="NAME",
             help="How to look for an architecture: pmpl, darts, random-shared, random, tpe, gp, "
-            "nsga2, asha, evolution, nni-tpe, nni-random or nni-evolution.",
+            "nsga2, asha, evolution, nni-darts, nni-gumbel, nni-tpe, nni-random, nni-evolution; "
+            "to take pmpl apart: pmpl-tau, pmpl-one-norm, pmpl-masked, pmpl-subset, "
+            "pmpl-sampled.",
         ),
     ] = "pmpl",
     space: Annotated[
@@ -219,9 +224,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a run stopped, to the same end.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Time real steps and print the plan; run nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     download: Download = False,
     device: Device = "auto",
     max_macs: MaxMacs = None,
@@ -291,6 +294,7 @@ def compare_(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a comparison stopped, to the same end.")
     ] = False,
+    dry_run: DryRun = False,
     download: Download = False,
     device: Device = "auto",
     max_macs: MaxMacs = None,
@@ -302,8 +306,8 @@ def compare_(
     """Compare strategies with each other and with networks that were not searched: every search
     costs the same measured seconds, every final network is trained by one recipe.
     """
-    with explained(debug, resumable=True):
-        from rfsearch.engine.compare import compare
+    with explained(debug, resumable=not dry_run):
+        from rfsearch.engine.compare import compare, dry
         from rfsearch.engine.compare_plan import CompareRequest
         from rfsearch.engine.config import parse_caps
 
@@ -324,7 +328,7 @@ def compare_(
             caps=parse_caps(max_macs, max_params, max_latency),
             assignments=tuple(assignments or ()),
         )
-        typer.echo(compare(request))
+        typer.echo(dry(request) if dry_run else compare(request))
 
 
 @app.command(short_help="Tell what every layer of a network sees.")

@@ -4,12 +4,12 @@ OUT/config.json       the definition with its hash, arms, seeds, one plan per ar
 OUT/environment.json  versions, hardware, hashes
 OUT/cells/ARM-SEED/   run folders: searches and controls
 OUT/finals.csv        a row per final network
+OUT/latency.json      of random networks: predicted by the table of operators, and measured
 OUT/report.html
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,15 +20,22 @@ import pandas as pd
 
 from rfsearch.engine import compare_plan
 from rfsearch.engine.compare_cells import Cell, begin_cell, carry_out_cell, controls
+from rfsearch.engine.compare_cost import (
+    announcement,
+    dry_run,
+    expected_seconds,
+    num_trainings,
+    processes,
+)
+from rfsearch.engine.compare_latency import latency_check
 from rfsearch.engine.compare_plan import CompareRequest, parse_seeds
 from rfsearch.engine.compare_workers import share
 from rfsearch.engine.config import Config
-from rfsearch.engine.costs import checked_costs, needed, reach
+from rfsearch.engine.costs import checked_costs, needed, told_objective
 from rfsearch.engine.environment import environment
-from rfsearch.engine.listing import table
 from rfsearch.engine.pace import Pace, equal_budget, long, pace, seconds_a_step, spends
-from rfsearch.engine.plan import Plan, duration
-from rfsearch.engine.run import Progress, Run, describe, new_training, search_units
+from rfsearch.engine.plan import duration
+from rfsearch.engine.run import Progress, Run, describe, new_training
 from rfsearch.engine.settings import CompareSettings
 from rfsearch.engine.start import check_place, load_data, prepare
 from rfsearch.errors import UserError
@@ -97,12 +104,41 @@ def compare(request: CompareRequest) -> str:
     return f"Report: {page}"
 
 
+def dry(request: CompareRequest) -> str:
+    """The plan and its cost on this machine; nothing is written and nothing begun."""
+    configs = compare_plan.settle_arms(request)
+    stored = _begun(request) if request.resume else None
+    with Display() as display:
+        comparison = planned(request, configs, stored, display)
+    if stored is not None:
+        _check_same(request.folder, stored, comparison.record)
+    return dry_run(comparison)
+
+
 def open_comparison(request: CompareRequest, display: Progress) -> Comparison:
     """Check everything a person can get wrong, plan once, then make the folder."""
     configs = compare_plan.settle_arms(request)
     stored = _begun(request)
     if stored is None:
         check_place(RunFolder(request.folder))
+    comparison = planned(request, configs, stored, display)
+    if stored is not None:
+        _check_same(request.folder, stored, comparison.record)
+    else:
+        where = {k: v for k, v in comparison.environment.items() if k != "benchmark"}
+        write_json(request.folder / "environment.json", where)
+        write_json(request.folder / "config.json", comparison.record)
+    return comparison
+
+
+def planned(
+    request: CompareRequest,
+    configs: Mapping[str, Config],
+    stored: Mapping[str, Any] | None,
+    display: Progress,
+) -> Comparison:
+    """The comparison under its plans: of ``--plan``, of the folder's ``stored`` record, or timed
+    now; nothing is written."""
     display.enter("data")
     dataset = load_data(next(iter(configs.values())), download=request.download)
     runs = {name: prepare(config, RunFolder(request.folder), dataset, Silent())
@@ -112,18 +148,13 @@ def open_comparison(request: CompareRequest, display: Progress) -> Comparison:
     where = environment(dataset, device)
     source = request.plan or (request.folder / "config.json" if stored else None)
     if source is not None:
-        planned = compare_plan.stored_plans(source, configs)
+        settled = compare_plan.stored_plans(source, configs)
         expected = read_json(source)["expected"]
     else:
         display.note("timing real steps of every arm")
-        planned, expected = plan_arms(request, runs)
-    record = compare_plan.record(request, planned, where, expected)
-    if stored is not None:
-        _check_same(request.folder, stored, record)
-    else:
-        write_json(request.folder / "environment.json", where)
-        write_json(request.folder / "config.json", record)
-    runs = {name: replace(run, config=planned[name]) for name, run in runs.items()}
+        settled, expected = plan_arms(request, runs)
+    record = compare_plan.record(request, settled, where, expected)
+    runs = {name: replace(run, config=settled[name]) for name, run in runs.items()}
     return Comparison(request.folder, runs, record, {**where, "benchmark": record["hash"]})
 
 
@@ -188,11 +219,13 @@ def plan_arms(
     seconds, plans = equal_budget(paces, plans, kinds, least, seconds)
     _check_budget(request, seconds, paces, kinds)
     planned = {name: replace(run.config, plan=plans[name]) for name, run in runs.items()}
+    objectives = {name: told_objective(run.config, run.costs) for name, run in runs.items()}
     expected = {
         "search_seconds": seconds,
         "training_seconds": training,
         "trial_seconds": {name: p.trial for name, p in paces.items() if p.trial},
         "once_seconds": {name: p.once for name, p in paces.items() if p.once},
+        "objectives": {name: text for name, text in objectives.items() if text},
     }
     return planned, expected
 
@@ -205,13 +238,6 @@ def seconds_of_training(run: Run) -> float:
     size = training.descent.recipe.batch_size
     step = seconds_a_step(training.descent.step, run, training.images, size)
     return step * training.steps * run.config.plan.retrain_epochs
-
-
-def num_trainings(run: Run, arms: int, seeds: int) -> int:
-    """Of final networks in the whole comparison."""
-    settings = run.config.group(CompareSettings)
-    fixed = sum(cell.trainings for cell in controls(run, tuple(range(seeds))))
-    return fixed + arms * seeds * settings.retrain_seeds
 
 
 def search_seconds(
@@ -240,45 +266,6 @@ def _check_budget(
             )
 
 
-def announcement(comparison: Comparison) -> str:
-    """The cost, before anything is spent."""
-    record, expected = comparison.record, comparison.record["expected"]
-    arms, seeds = len(comparison.runs), len(comparison.seeds)
-    trainings = num_trainings(comparison.first, arms, seeds)
-    searching = arms * seeds * expected["search_seconds"]
-    training = trainings * expected["training_seconds"]
-    rows: list[tuple[str, ...]] = [("ARM", "ONE SEARCH", "SECONDS")]
-    for name, run in comparison.runs.items():
-        plan: Plan = run.config.plan
-        units = search_units(run.config)
-        what = "trials" if spends(run.config.strategy) == "trials" else "epochs"
-        proxy = (
-            f" of {plan.proxy_epochs} epochs on {plan.proxy_images} images"
-            if what == "trials"
-            else ""
-        )
-        rows.append((name, f"{units} {what}{proxy}", f"{expected['search_seconds']:.0f}"))
-    num = processes(comparison)
-    settings = comparison.first.config.group(CompareSettings)
-    warned = compare_plan.warnings(comparison.seeds, settings.retrain_seeds)
-    lines = [
-        table(rows),
-        f"{arms} arms x {seeds} seeds, then {trainings} trainings of final networks of "
-        f"{expected['training_seconds']:.0f} s, {num} at a time: about "
-        f"{(searching + training) / 60 / num:.0f} minutes",
-        *([f"This size reduces: {record['reduces']}"] if record["reduces"] else []),
-        *(f"Weaker than it should be: {text}" for text in warned),
-        *_caps(comparison),
-    ]
-    return "\n".join(lines)
-
-
-def _caps(comparison: Comparison) -> list[str]:
-    costs = comparison.first.costs
-    caps = comparison.first.config.caps
-    return [reach(costs, caps)] if costs is not None and caps else []
-
-
 def carry_out(comparison: Comparison, display: Progress, again: CompareRequest) -> None:
     """Every cell that is not done yet, then finals.csv.
 
@@ -291,7 +278,7 @@ def carry_out(comparison: Comparison, display: Progress, again: CompareRequest) 
     teller = Teller(display, cells, num)
     display.start(
         [
-            (phase, _expected_seconds(phase, cells, expected) / num, teller.totals[phase])
+            (phase, expected_seconds(phase, cells, expected) / num, teller.totals[phase])
             for phase in phases
         ]
     )
@@ -306,25 +293,8 @@ def carry_out(comparison: Comparison, display: Progress, again: CompareRequest) 
             comparison.carry_out(opened, cell, networks)
             teller.done(cell.name)
     write_finals(comparison)
-
-
-def processes(comparison: Comparison) -> int:
-    """That make cells: as set, else one for every so many cores of the CPU as a cell takes."""
-    run = comparison.first
-    asked = run.config.group(CompareSettings).processes
-    if asked or run.fabric.device.type != "cpu":
-        return asked or 1
-    return max(1, (os.cpu_count() or 1) // (run.config.plan.threads or os.cpu_count() or 1))
-
-
-def _expected_seconds(
-    phase: str, cells: list[tuple[str, Run, Cell]], expected: Mapping[str, Any]
-) -> float:
-    mine = [cell for name, _, cell in cells if name == phase]
-    searches = sum(cell.choices is None for cell in mine)
-    trainings = sum(cell.trainings for cell in mine)
-    total: float = searches * expected["search_seconds"]
-    return total + trainings * expected["training_seconds"]
+    if not (path := comparison.folder / "latency.json").exists():
+        write_json(path, latency_check(comparison.first, comparison.networks()))
 
 
 def write_finals(comparison: Comparison) -> None:
@@ -391,6 +361,7 @@ class Teller:
         self.phases = {cell.name: phase for phase, _, cell in cells}
         self.units = {cell.name: cell.units(run) for _, run, cell in cells}
         self.told = dict.fromkeys(self.units, 0)
+        self.words = {phase: _word(run, cell) for phase, run, cell in cells}
         self.totals: dict[str, int] = {}
         for name, phase in self.phases.items():
             self.totals[phase] = self.totals.get(phase, 0) + self.units[name]
@@ -428,8 +399,15 @@ class Teller:
         kept = {key: line.get(key) for key in ("loss", "accuracy")}
         if line.get("seconds") is not None:
             kept["seconds"] = line["seconds"] / self.num
-        record = {"phase": phase, "epoch": self.count(phase), "epochs": self.totals[phase]}
+        record = {"phase": phase, "epoch": self.count(phase), "epochs": self.totals[phase],
+                  "unit": self.words[phase]}  # fmt: skip
         self.display.epoch({**record, **kept})
+
+
+def _word(run: Run, cell: Cell) -> str:
+    """What the units of a phase are: a search by trials is followed by epochs of training."""
+    by_trials = cell.choices is None and spends(run.config.strategy) != "epochs"
+    return "trials and epochs" if by_trials else "epochs"
 
 
 class _CellProgress(Silent):

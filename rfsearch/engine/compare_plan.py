@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rfsearch import strategies
+from rfsearch import spaces, strategies
 from rfsearch.engine.config import Config, Request, settle
 from rfsearch.engine.plan import BUDGETS, Plan, duration
 from rfsearch.engine.settings import CompareSettings
@@ -73,8 +73,13 @@ class CompareRequest:
             device=self.device,
             download=self.download,
             caps=self.caps,
-            assignments=(*self.assignments, *arm.changes),
+            assignments=(*self._shared(arm), *arm.changes),
         )
+
+    def _shared(self, arm: Arm) -> tuple[str, ...]:
+        """The settings of all arms, less those that make the arm what it is."""
+        own = {f"pmpl.{key}" for key in strategies.entry(arm.strategy).settings}
+        return tuple(one for one in self.assignments if one.partition("=")[0] not in own)
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,12 @@ def check_arm(name: str, config: Config) -> None:
         raise UserError(
             f"space {config.space} holds {config.operators[0]!r} alone, which leaves nothing to "
             f"{name}; a space to compare in needs two operators"
+        )
+    form = spaces.load_space(config.space).form
+    if not config.settings["pmpl.candidate_norms"] and form != "residual":
+        raise UserError(
+            f"{name}: the {form} form of space {config.space} has no BatchNorm for each candidate "
+            "to leave out; compare in a residual space, such as pooling"
         )
     if config.settings["pmpl.deadline"] == "pair":
         raise UserError(

@@ -209,7 +209,20 @@ def _planned(request: Request) -> tuple[str, Plan, dict[str, Scalar]]:
         overrides["image_size"] = request.image_size
     plan = Plan.from_json({**plan.to_json(), **overrides}, "--set")
     rest = {key: value for key, value in given.items() if not key.startswith("plan.")}
-    return budget, plan, {**values, **rest}
+    return budget, plan, {**values, **rest, **_of_strategy(request.strategy, given)}
+
+
+def _of_strategy(name: str, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The settings that the strategy's entry changes; a contradiction to ``--set`` is told."""
+    own = strategies.entry(name).settings
+    changed = {f"pmpl.{key}": value for key, value in own.items()}
+    for key, value in changed.items():
+        if given.get(key, value) != value:
+            raise UserError(
+                f"{name} has {key}={value}, so --set {key}={given[key]} contradicts it; "
+                "use pmpl with that setting"
+            )
+    return changed
 
 
 def _named(request: Request, budget: str) -> Plan:

@@ -22,6 +22,7 @@ from rfsearch.engine.listing import table
 from rfsearch.engine.run import Run, slot_names
 from rfsearch.spaces import Choice
 from rfsearch.strategies.costs import Caps, CostTable
+from rfsearch.strategies.sampled import objective
 from rfsearch.trials import read_json, write_json
 
 RUNS, WARM_UP = 30, 5
@@ -52,11 +53,7 @@ def cost_table(run: Run, measures: Sequence[str]) -> CostTable:
         for name in base
     }
     if "latency" in measures:
-        found = latencies(run, shapes)
-        base["latency"] = found["network"]
-        rows["latency"] = tuple(
-            tuple(found[_key(label, shape)] for label in space.labels) for shape in shapes
-        )
+        base["latency"], rows["latency"] = latency_table(run, shapes)
     return CostTable(base, rows)
 
 
@@ -106,6 +103,15 @@ def counts(choice: Choice, shape: Shape) -> dict[str, float]:
     totals = walk(enhancer, (height, width), channels).totals
     params = sum(parameter.numel() for parameter in enhancer.parameters())
     return {"params": params, "macs": totals.macs, "window_ops": totals.window_ops}
+
+
+def latency_table(
+    run: Run, shapes: Sequence[Shape]
+) -> tuple[float, tuple[tuple[float, ...], ...]]:
+    """Milliseconds of the plain network, and per slot the extra of every operator."""
+    found, labels = latencies(run, shapes), spaces.load_space(run.config.space).labels
+    rows = tuple(tuple(found[_key(label, shape)] for label in labels) for shape in shapes)
+    return found["network"], rows
 
 
 def latencies(run: Run, shapes: Sequence[Shape]) -> dict[str, float]:
@@ -169,6 +175,20 @@ def _versions(run: Run, shapes: Sequence[Shape]) -> dict[str, object]:
 
 def _key(label: str, shape: Shape) -> str:
     return f"{label} on {'x'.join(map(str, shape))}"
+
+
+def told_objective(config: Config, costs: CostTable | None) -> str:
+    """What a strategy minimises beside the score, where it chose that itself; else nothing."""
+    wanted = str(config.settings["sampling.cost"])
+    if costs is None or wanted != "auto" or not strategies.entry(config.strategy).costs:
+        return ""
+    measure = objective(costs, wanted)
+    if measure == "macs":
+        return f"{config.strategy} minimises macs beside the score"
+    return (
+        f"{config.strategy} minimises {measure} beside the score: all networks of space "
+        f"{config.space} have the same macs"
+    )
 
 
 def reach(costs: CostTable, caps: Sequence[tuple[str, float]]) -> str:

@@ -17,6 +17,7 @@ from rfsearch.engine.run import (
     slot_names,
 )
 from rfsearch.spaces import Architecture
+from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl import PMPL
 from rfsearch.strategies.sampled import Sampled
 from rfsearch.strategies.within import HeldPMPL
@@ -56,13 +57,13 @@ def estimate(run: Run) -> Estimate:
     The search is timed with all its slots open: freezing makes it faster than this.
     """
     plan, seconds = run.config.plan, pace(run).seconds(run.config.plan)
-    steps, alpha_steps, params = _sizes(run)
+    steps, alpha_steps, params = sizes(run)
     phases = [Phase("search", search_units(run.config), steps, seconds)]
     phases += _retrainings(long(run), plan)
     return Estimate(tuple(phases), alpha_steps, peak_memory(), 6 * 4 * params)
 
 
-def _sizes(run: Run) -> tuple[int, int, int]:
+def sizes(run: Run) -> tuple[int, int, int]:
     """Steps of the search, those on alpha, and parameters of what it keeps in checkpoints."""
     plan, searching = run.config.plan, new_search(run)
     if isinstance(searching, HeldPMPL):
@@ -70,6 +71,11 @@ def _sizes(run: Run) -> tuple[int, int, int]:
     if isinstance(searching, PMPL):
         steps = searching.alternation.steps
         alpha_steps = plan.search_epochs * -(-steps // searching.settings.alpha_every)
+        params = sum(p.numel() for p in searching.supernet.parameters())
+        return plan.supernet_epochs * steps, alpha_steps, params
+    if isinstance(searching, OneShot):
+        steps = searching.steps
+        alpha_steps = (plan.supernet_epochs - plan.warmup_epochs) * steps
         params = sum(p.numel() for p in searching.supernet.parameters())
         return plan.supernet_epochs * steps, alpha_steps, params
     task = searching.task  # type: ignore[attr-defined]

@@ -9,11 +9,11 @@ from dataclasses import Field, fields
 from textwrap import fill, wrap
 from typing import Any
 
-from rfsearch import backbones
+from rfsearch import backbones, strategies
 from rfsearch import spaces as spaces_room
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.config import Config, checked_space
-from rfsearch.engine.dry_run import FIXED_SECONDS, Estimate
+from rfsearch.engine.dry_run import FIXED_SECONDS, Estimate, Phase
 from rfsearch.engine.plan import BUDGETS, PLANS, Plan
 
 Row = tuple[str, ...]
@@ -111,7 +111,7 @@ def describe_plan(config: Config, estimate: Estimate) -> str:
     """The plan of a dry run: phases, epochs, minutes, memory, disk."""
     plan = config.plan
     rows = [
-        (phase.name, str(phase.epochs), str(phase.steps), f"{phase.seconds / 60:.1f}")
+        (_titled(phase, config), str(phase.epochs), str(phase.steps), f"{phase.seconds / 60:.1f}")
         for phase in estimate.phases
     ]
     rows.append(("start, measure, report", "", "", f"{FIXED_SECONDS / 60:.1f}"))
@@ -135,6 +135,11 @@ def describe_plan(config: Config, estimate: Estimate) -> str:
     )
 
 
+def _titled(phase: Phase, config: Config) -> str:
+    trials = phase.name == "search" and strategies.entry(config.strategy).spends == "trials"
+    return "search (trials)" if trials else phase.name
+
+
 def headline(config: Config) -> str:
     """What will be done, in a sentence."""
     plan = config.plan
@@ -144,10 +149,20 @@ def headline(config: Config) -> str:
     return (
         f"{config.strategy} on {config.backbone}, width {plan.width:g}, space {config.space}; "
         f"{config.data} at {height}x{width} pixels, {images} training images; "
-        f"{plan.warmup_epochs}+{plan.search_epochs}+{plan.adapt_epochs} epochs of search, "
+        f"{_search_of(config)}, "
         f"{plan.retrain_epochs} of retraining{seeds}; "
         f"budget {config.budget}, seed {config.seed}"
     )
+
+
+def _search_of(config: Config) -> str:
+    """The search of a plan in words: epochs of a supernet, trials, or first one then the other."""
+    plan = config.plan
+    epochs = f"{plan.warmup_epochs}+{plan.search_epochs}+{plan.adapt_epochs} epochs of search"
+    trials = f"{plan.trials} trials of {plan.proxy_epochs} epochs on {plan.proxy_images} images"
+    scored = f"{plan.supernet_epochs} epochs of search, {plan.trials} networks scored"
+    kind = strategies.entry(config.strategy).spends
+    return {"epochs": epochs, "trials": trials, "both": scored}[kind]
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -13,6 +13,7 @@ from rfsearch import strategies
 from rfsearch.data.images import Images
 from rfsearch.engine.plan import Plan, stretch
 from rfsearch.engine.run import Run, new_search, new_task
+from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl import PMPL
 from rfsearch.strategies.proposal import Proposer, Tried
 from rfsearch.strategies.sampled import Sampled
@@ -68,6 +69,8 @@ def pace(run: Run) -> Pace:
         return Pace(supernet_seconds(searching, run))
     if isinstance(searching, RandomShared):
         return _shared(searching, run)
+    if isinstance(searching, OneShot):
+        return _one_shot(searching, run)
     assert isinstance(searching, Sampled)
     return _sampled(searching, run)
 
@@ -80,11 +83,20 @@ def supernet_seconds(searching: PMPL, run: Run) -> float:
     alpha = seconds_a_step(
         searching.alphas.gradients, run, searching.splits.alpha, searching.settings.alpha_batch
     )
+    masking = _masking_seconds(searching) if searching.settings.select == "masking" else 0.0
     searching.supernet.keep(dict.fromkeys(searching.supernet.slots, (1,)))
     adapt = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
     mixing = (plan.warmup_epochs + plan.search_epochs) * steps
     alphas = plan.search_epochs * -(-steps // searching.settings.alpha_every)
-    return mixing * weight + alphas * alpha + plan.adapt_epochs * steps * adapt
+    return mixing * weight + alphas * alpha + plan.adapt_epochs * steps * adapt + masking
+
+
+def _masking_seconds(searching: PMPL) -> float:
+    """Of scoring the top two of every slot."""
+    slot = next(iter(searching.supernet.slots))
+    began = time.perf_counter()
+    searching.loss_without(slot, 0)
+    return 2 * len(searching.supernet.slots) * (time.perf_counter() - began)
 
 
 def _sampled(searching: Sampled, run: Run) -> Pace:
@@ -122,6 +134,15 @@ def _ask_seconds(proposer: Proposer, num: int) -> float:
         proposer.tell(Tried(indices, "complete", 0.5 + 0.01 * (number % 7), float(number)))
         seconds = time.perf_counter() - began
     return seconds
+
+
+def _one_shot(searching: OneShot, run: Run) -> Pace:
+    """Steps of the warm-up, and of the search, which goes on to the end."""
+    plan = run.config.plan
+    warming = searching.seconds_a_step(0, STEPS) if plan.warmup_epochs else 0.0
+    moving = searching.seconds_a_step(plan.warmup_epochs, STEPS)
+    rest = plan.supernet_epochs - plan.warmup_epochs
+    return Pace(searching.steps * (plan.warmup_epochs * warming + rest * moving))
 
 
 def _shared(searching: RandomShared, run: Run) -> Pace:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rfsearch import spaces
 from rfsearch.engine.config import Request, settle
+from rfsearch.engine.costs import told_objective
 from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.listing import describe_plan, headline
 from rfsearch.engine.measure import measure
@@ -35,6 +36,8 @@ def whole(request: Request) -> str:
     with Progress(spaces.load_space(request.space).labels) as progress:
         run = open_run(request, progress)
         progress.note(headline(run.config))
+        if objective := told_objective(run.config, run.costs):
+            progress.note(objective)
         carry_out(run)
         measure(run)
         write_report(folder.path)

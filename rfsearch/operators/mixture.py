@@ -7,7 +7,7 @@ mixing all, one runs that operator alone with weight 1, two are an unweighted su
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,8 @@ class Mixture(nn.Module, ABC):
         self.alpha = nn.Parameter(torch.zeros(len(operators)))
         self.weights: Tensor | None = None
         self.kept: tuple[int, ...] = ()
+        self.blend: Callable[[Mixture, Tensor], Tensor] | None = None
+        """Mixes in place of `mix`, for ablations; None mixes all."""
 
     def keep(self, indices: Sequence[int]) -> None:
         """Run these candidates only, from now on; none means mixing all."""
@@ -54,6 +56,8 @@ class Mixture(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
         kept = self.kept or self.alone()
+        if not kept and self.blend is not None and self.weights is None:
+            return self.blend(self, x)
         return self.run(x, kept) if kept else self.mix(x, self.probabilities())
 
     def alone(self) -> tuple[int, ...]:

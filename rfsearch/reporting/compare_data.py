@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -60,12 +60,14 @@ class Anytime:
 
 @dataclass(frozen=True)
 class Ranking:
-    """A cheap score of the random networks beside their stand-alone accuracy."""
+    """A cheap score of the random networks beside their stand-alone accuracy; ``group`` is what
+    scores of several seeds are drawn as."""
 
     predictor: str
     scores: tuple[float, ...]
     accuracies: tuple[float, ...]
     agreement: Agreement | None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,21 @@ class Point:
     latency: float
     window_ops: float
     efficient: bool
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of whole networks: predicted by the table of operators, and measured.
+
+    ``error`` is the mean of |predicted − measured| / measured, ``bias`` that of the signed one.
+    """
+
+    predicted: tuple[float, ...]
+    measured: tuple[float, ...]
+    choices: tuple[tuple[str, ...], ...]
+    error: float
+    bias: float
+    agreement: Agreement | None
 
 
 @dataclass(frozen=True)
@@ -204,7 +221,10 @@ def rankings(records: CompareRecords) -> list[Ranking]:
     per_cell = samples.groupby("cell", sort=True)
     truths = [float(value) for value in per_cell["accuracy"].mean()]
     found = [
-        _ranking(f"supernet of {search.arm}, seed {search.seed}", search.ranks, truths)
+        replace(
+            _ranking(f"supernet of {search.arm}, seed {search.seed}", search.ranks, truths),
+            group=f"supernet of {search.arm}",
+        )
         for search in records.searches
         if len(search.ranks) == len(truths)
     ]
@@ -236,6 +256,24 @@ def points(records: CompareRecords) -> list[Point]:
         Point(str(name), str(cell), str(group), row[0], row[1], row[2], row[3], row[4], good)
         for (cell, name, group), row, good in zip(heads, rows, best, strict=True)
     ]
+
+
+def latency(records: CompareRecords) -> Latency | None:
+    """The table of operators against whole networks; None where nothing was measured."""
+    if records.latency is None:
+        return None
+    networks = records.latency["networks"]
+    predicted = [float(one["predicted_ms"]) for one in networks]
+    measured = [float(one["measured_ms"]) for one in networks]
+    off = [(p - m) / m for p, m in zip(predicted, measured, strict=True)]
+    return Latency(
+        tuple(predicted),
+        tuple(measured),
+        tuple(tuple(one["choices"]) for one in networks),
+        sum(map(abs, off)) / len(off),
+        sum(off) / len(off),
+        agreement(predicted, measured) if len(off) > 1 else None,
+    )
 
 
 def pairs(records: CompareRecords) -> list[Pair]:

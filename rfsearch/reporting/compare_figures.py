@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from rfsearch.reporting.colours import LIGHT
-from rfsearch.reporting.compare_data import Anytime, ArmResult, Point, Ranking
+from rfsearch.reporting.compare_data import Anytime, ArmResult, Latency, Point, Ranking
 from rfsearch.reporting.figures import Figure, layout, plain
 
-COLOURS = ("found", "max-5", "avg-5", "ssp", "other-5", "identity", "max-7", "avg-7", "other-7",
-           "max-3", "avg-3", "other-3")  # fmt: skip
+COLOURS = ("found", "max-5", "avg-5", "ssp", "other-5", "max-7", "avg-7", "other-7", "max-3",
+           "avg-3", "other-3", "identity")  # fmt: skip
+LINE = 20
+"""Letters of a line in the margin of a chart."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon")
 
 
@@ -46,24 +49,31 @@ def anytime(data: Sequence[Anytime], arms: Sequence[str]) -> Figure:
     return figure
 
 
+def folded(name: str) -> str:
+    """A name on short lines, for the margin of a narrow chart."""
+    spaced = plain(name).replace(":", ": ")
+    return "<br>".join(wrap(spaced, LINE, break_long_words=False))
+
+
 def finals(data: Sequence[ArmResult]) -> Figure:
     """Accuracy of every search seed, and the mean, by arm and control."""
     rows = list(reversed(data))
-    figure = Figure(layout=layout(70 + 30 * len(rows), showlegend=False))
+    lines = max(folded(one.name).count("<br>") for one in rows)
+    figure = Figure(layout=layout(70 + (30 + 9 * lines) * len(rows), showlegend=False))
     for one in rows:
         searched = one.group == "search"
         tint = LIGHT["found" if searched else "plain"]
         values = list(one.by_seed.values())
         figure.add_scatter(
             x=values,
-            y=[plain(one.name)] * len(values),
+            y=[folded(one.name)] * len(values),
             mode="markers",
             marker={"color": tint, "size": 8, "opacity": 0.55},
             hovertemplate="%{x:.1%}<extra></extra>",
         )
         figure.add_scatter(
             x=[one.summary.mean],
-            y=[plain(one.name)],
+            y=[folded(one.name)],
             mode="markers",
             marker={"color": LIGHT["threshold"], "size": 17, "symbol": "line-ns-open"},
             hovertemplate="mean %{x:.1%}<extra></extra>",
@@ -97,15 +107,43 @@ def costs(data: Sequence[Point], measure: str, title: str) -> Figure:
     return figure
 
 
+def latency(data: Latency) -> Figure:
+    """Predicted against measured milliseconds, and the line on which they are equal."""
+    figure = Figure(layout=layout(400, showlegend=False))
+    ends = [min(*data.predicted, *data.measured), max(*data.predicted, *data.measured)]
+    figure.add_scatter(
+        x=ends,
+        y=ends,
+        mode="lines",
+        line={"color": LIGHT["threshold"], "width": 1.2, "dash": "dot"},
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=list(data.predicted),
+        y=list(data.measured),
+        mode="markers",
+        text=[plain(", ".join(held)) for held in data.choices],
+        hovertemplate="%{text}<br>predicted %{x:.2f}, measured %{y:.2f} ms<extra></extra>",
+        marker={"color": LIGHT["found"], "size": 9},
+    )
+    figure.update_xaxes(title_text="predicted, ms")
+    figure.update_yaxes(title_text="measured, ms")
+    return figure
+
+
 def ranks(data: Sequence[Ranking]) -> Figure:
     """Cheap scores against stand-alone accuracy of the random networks."""
     figure = Figure(layout=layout(400))
-    for index, one in enumerate(data):
+    groups = list(dict.fromkeys(one.group or one.predictor for one in data))
+    for index, group in enumerate(groups):
+        mine = [one for one in data if (one.group or one.predictor) == group]
         figure.add_scatter(
-            x=list(one.scores),
-            y=list(one.accuracies),
-            name=plain(one.predictor),
+            x=[score for one in mine for score in one.scores],
+            y=[accuracy for one in mine for accuracy in one.accuracies],
+            name=plain(group),
             mode="markers",
+            text=[plain(one.predictor) for one in mine for _ in one.scores],
+            hovertemplate="%{text}<br>%{x:.1%}, %{y:.1%}<extra></extra>",
             marker={"color": colour(index), "size": 8, "symbol": SYMBOLS[index % len(SYMBOLS)]},
         )
     figure.update_xaxes(title_text="cheap score on the selection split", tickformat=".1%")

@@ -18,7 +18,7 @@ from rfsearch.reporting import (
 )
 from rfsearch.reporting.charts import Chart, chart
 from rfsearch.reporting.compare_records import CompareRecords, read
-from rfsearch.reporting.quantities import MISSING, percent, points
+from rfsearch.reporting.quantities import MISSING, percent, points, signed
 from rfsearch.reporting.tables import Cell, Table, operator, plain_text, table
 from rfsearch.reporting.template import asset, inline_json, put, template
 
@@ -46,6 +46,7 @@ def _content(records: CompareRecords) -> dict[str, Any]:
         "intervals": compare_verdict.intervals(contrasts),
         "doubts": compare_verdict.doubts(results, rankings, contrasts),
         "reduces": config.get("reduces", ""),
+        "objectives": list(config["expected"].get("objectives", {}).values()),
         "dials": dials(records),
         "contrasts": contrast_table(records),
         "finals": finals_chart(results),
@@ -54,6 +55,7 @@ def _content(records: CompareRecords) -> dict[str, Any]:
         "anytime": anytime_chart(records),
         "pareto_charts": pareto_charts(finals),
         "pareto": pareto_table(finals),
+        "latency": latency_chart(records),
         "ranks": rank_chart(rankings),
         "rank_table": rank_table(rankings),
         "chosen": chosen_table(records),
@@ -178,6 +180,7 @@ def anytime_chart(records: CompareRecords) -> Chart:
     )
 
 
+ONE_SHOT = ("nni-darts", "nni-gumbel")
 COSTS = {"macs": "multiply-adds", "params": "parameters", "latency": "latency, ms"}
 
 
@@ -211,11 +214,45 @@ def pareto_table(points_: Sequence[compare_data.Point]) -> Table:
     return table(caption, "finals.csv", columns, "lrrrrrl", rows)
 
 
+def latency_chart(records: CompareRecords) -> Chart | None:
+    """Predicted against measured latency of whole networks."""
+    data, told = compare_data.latency(records), records.latency
+    if data is None or told is None:
+        return None
+    rows = [
+        [" | ".join(held), f"{predicted:.2f}", f"{measured:.2f}",
+         f"{points(predicted / measured - 1)} %"]
+        for held, predicted, measured in zip(
+            data.choices, data.predicted, data.measured, strict=True)
+    ]  # fmt: skip
+    numbers = table("Milliseconds of one image.", "latency.json",
+                    ("network", "predicted", "measured", "error"), "lrrr", rows)  # fmt: skip
+    ranked = data.agreement
+    order = (
+        f" Kendall's τ {signed(ranked.tau)} ({signed(ranked.low)} to {signed(ranked.high)})."
+        if ranked
+        else ""
+    )
+    return chart(
+        "latency",
+        "Latency: predicted from the table of operators, and measured",
+        f"{quantities.plural(len(rows), 'whole network')}: mean error "
+        f"{percent(data.error)} of the measured, mean bias {points(data.bias)} %.{order}",
+        compare_figures.latency(data),
+        numbers,
+        note="Predicted: the plain network and the operator of every slot, each measured alone. "
+        f"Batch {told['batch']}, {quantities.plural(told['threads'], 'thread')}, "
+        f"{told['device']}. On the dotted line both are equal.",
+    )
+
+
 def rank_chart(rankings: Sequence[compare_data.Ranking]) -> Chart | None:
     """Cheap scores against stand-alone accuracy."""
     if not rankings:
         return None
-    parts = [f"{one.predictor}: τ {one.agreement.tau:.2f}" for one in rankings if one.agreement]
+    parts = [
+        f"{one.predictor}: τ {signed(one.agreement.tau)}" for one in rankings if one.agreement
+    ]
     return chart(
         "ranks",
         "Cheap scores of the random networks against their accuracy trained alone",
@@ -235,7 +272,8 @@ def rank_table(rankings: Sequence[compare_data.Ranking]) -> Table:
             rows.append([one.predictor, len(one.scores), *[MISSING] * 4])
         else:
             rows.append(
-                [one.predictor, told.num, f"{told.tau:.2f}", f"{told.low:.2f} to {told.high:.2f}",
+                [one.predictor, told.num, signed(told.tau),
+                 f"{signed(told.low)} to {signed(told.high)}",
                  f"{told.precision:.2f} at {told.k}", f"{told.chance:.2f}"]
             )  # fmt: skip
     caption = "Kendall's τ with a 95 % interval; precision at k is the share of the best k found."
@@ -300,6 +338,12 @@ def settings_table(records: CompareRecords) -> Table:
         "Settings of the strategies; an arm uses those of its own kind. Nothing was tuned on "
         "this benchmark: sampling takes its libraries' defaults, pmpl its own."
     )
+    if any(arm["strategy"] in ONE_SHOT for arm in arms):
+        caption += (
+            " NNI's one-shot searches take pmpl.alpha_lr and pmpl.alpha_batch of these and have "
+            "NNI's defaults for the rest: Adam with betas 0.5 and 0.999 and weight decay 0.001, "
+            "a Gumbel temperature from 1 to 0.33."
+        )
     return table(caption, "config.json", ("setting", *(arm["name"] for arm in arms)),
                  "l" * (1 + len(arms)), rows)  # fmt: skip
 

@@ -40,6 +40,7 @@ class CompareRecords:
     finals: pd.DataFrame
     searches: tuple[Search, ...]
     predictions: Mapping[str, pd.DataFrame]
+    latency: Mapping[str, Any] | None = None
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -76,7 +77,9 @@ def read(folder: Path) -> CompareRecords:
         for search in searches
     }
     environment = read_json(folder / "environment.json")
-    return CompareRecords(folder, config, environment, finals, searches, predictions)
+    path = folder / "latency.json"
+    latency = read_json(path) if path.is_file() else None
+    return CompareRecords(folder, config, environment, finals, searches, predictions, latency)
 
 
 def _finals(folder: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rfsearch.reporting.compare_data import PLAIN, RANDOM_NETWORKS, ArmResult, Ranking
 from rfsearch.reporting.compare_statistics import LEAST_SEEDS, TOO_FEW, Contrast
-from rfsearch.reporting.quantities import percent, plural, points
+from rfsearch.reporting.quantities import percent, plural, points, signed, spelled
 
 NAMES = {"random": "random search", RANDOM_NETWORKS: "the mean of random networks",
          PLAIN: "the plain backbone"}  # fmt: skip
@@ -19,7 +19,7 @@ def headline(contrasts: Sequence[Contrast], num_seeds: int) -> str:
     if num_seeds < LEAST_SEEDS:
         return (
             f"Too few seeds for a verdict: {plural(num_seeds, 'search seed')}, and "
-            f"{LEAST_SEEDS} are needed to say better or worse."
+            f"{spelled(LEAST_SEEDS)} are needed to say better or worse."
         )
     told = [one for one in contrasts if one.verdict in ("better", "worse")]
     if not told:
@@ -29,11 +29,14 @@ def headline(contrasts: Sequence[Contrast], num_seeds: int) -> str:
 
 
 def intervals(contrasts: Sequence[Contrast]) -> list[str]:
-    """One sentence per contrast: the difference and its interval."""
+    """One sentence per arm, against the first reference it has (random search, if that is an
+    arm): the difference and its interval. All references stand in the table."""
+    first = {one.arm: one for one in reversed(contrasts)}
+    shown = [one for one in contrasts if first[one.arm] is one]
     return [
         f"{one.arm} against {_name(one.against)}: {points(one.mean)} points "
         f"({points(one.low)} to {points(one.high)}), {one.verdict}."
-        for one in contrasts
+        for one in shown
     ]
 
 
@@ -59,21 +62,30 @@ def doubts(
                 f"The searches were planned at equal cost and measured at {named}: they are not "
                 "equal within a quarter."
             )
-    for one in rankings:
-        told = one.agreement
-        if told is not None and told.low <= 0:
-            found.append(
-                f"The score by the {one.predictor} does not rank networks better than chance "
-                f"within its interval: τ {told.tau:.2f} ({told.low:.2f} to {told.high:.2f}, "
-                f"{plural(told.num, 'network')})."
-            )
+    found += _ranks_like_chance(rankings)
     if any(one.verdict == TOO_FEW for one in contrasts):
         found.append(
             "Intervals over so few seeds are wide and rest on the normality of the differences."
         )
     failed = [(one.name, one.trials[2]) for one in results if one.trials and one.trials[2]]
-    found += [f"{plural(count, 'trial')} of {name} failed." for name, count in failed]
+    found += [f"Of the trials of {name}, {spelled(count)} failed." for name, count in failed]
     return found
+
+
+def _ranks_like_chance(rankings: Sequence[Ranking]) -> list[str]:
+    """One sentence of all cheap scores whose interval of τ holds no more than chance."""
+    known = [one for one in rankings if one.agreement is not None]
+    weak = [(one.predictor, one.agreement) for one in known if one.agreement.low <= 0]  # type: ignore[union-attr]
+    if not weak:
+        return []
+    taus = sorted(told.tau for _, told in weak if told is not None)
+    reach = signed(taus[0]) if len(taus) == 1 else f"{signed(taus[0])} to {signed(taus[-1])}"
+    which = f"the {weak[0][0]}" if len(weak) == 1 else f"{len(weak)} of {len(known)} cheap scores"
+    verb = "does" if len(weak) == 1 else "do"
+    return [
+        f"Within the interval of τ, {which} {verb} not rank networks better than chance: "
+        f"τ {reach} ({plural(len(rankings[0].scores), 'network')})."
+    ]
 
 
 def _name(reference: str) -> str:

@@ -101,6 +101,7 @@ class Progress:
         now.num_epochs = max(now.num_epochs, now.done)
         if record.get("seconds") is not None:
             now.measured.append(float(record["seconds"]))
+        now.unit = _unit(record)
         self.record = record
         if record.get("p"):
             self.slots = record
@@ -135,7 +136,7 @@ class Progress:
             return
         parts = [TITLES.get(phase.name, phase.name)]
         if phase.num_epochs:
-            parts.append(f"{phase.done} of {phase.num_epochs} epochs")
+            parts.append(f"{phase.done} of {phase.num_epochs} {phase.unit}")
         parts += _scores(self.record)
         if phase.measured:
             parts.append(clock(sum(phase.measured)))
@@ -174,7 +175,7 @@ class Progress:
                     width=max(8, width - 46),
                     complete_style="cyan",
                 ),
-                Text(f"{phase.done}/{phase.num_epochs}" if phase.num_epochs else "", style=style),
+                Text(_count(phase), style=style),
                 Text(_time(phase, past, rate), style=style),
             )
         return grid
@@ -216,6 +217,18 @@ class Progress:
 
 def _style(candidate: Candidate) -> str:
     return STYLES.get(candidate.family, "magenta")
+
+
+def _count(phase: Phase) -> str:
+    """How much of a phase is done; trials are named, for most phases count epochs."""
+    word = " trials" if phase.unit == "trials" else ""
+    return f"{phase.done}/{phase.num_epochs}{word}" if phase.num_epochs else ""
+
+
+def _unit(record: Mapping[str, Any]) -> str:
+    """What a record is one of."""
+    usual = "trials" if record.get("stage") == "trial" else "epochs"
+    return str(record.get("unit") or usual)
 
 
 def _scores(record: Mapping[str, Any]) -> list[str]:

@@ -116,6 +116,15 @@ def bytes_(number: float | None) -> str:
     return f"{number:.0f} bytes"
 
 
+def signed(number: float, digits: int = 2) -> str:
+    """A plain number with a true minus.
+
+    >>> signed(-0.125), signed(0.5)
+    ('−0.12', '0.50')
+    """
+    return f"{number:.{digits}f}".replace("-", "−")
+
+
 def plural(number: int, noun: str, nouns: str | None = None) -> str:
     """A number and its noun: one, two to twelve in words.
 

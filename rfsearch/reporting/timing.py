@@ -15,8 +15,8 @@ SLOWEST = 5.0
 class Phase:
     """A stretch of a run: what was expected of it and what has been measured so far.
 
-    ``done`` counts epochs, those of an earlier process included; ``measured`` has the seconds of
-    the epochs this process has seen.
+    ``done`` counts epochs (``unit`` has another word where they are trials), those of an earlier
+    process included; ``measured`` has the seconds of the epochs this process has seen.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Phase:
     step: int = 0
     steps: int = 0
     measured: list[float] = field(default_factory=list)
+    unit: str = "epochs"
 
     @property
     def finished(self) -> bool:

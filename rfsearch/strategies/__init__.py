@@ -7,8 +7,8 @@ only when it is asked for, so that a library nobody named is never imported.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from torch import nn
@@ -31,18 +31,27 @@ class Entry:
         spends: what its budget counts: epochs of a supernet, trials, or first one then the other.
         start: the setting that says after how many trials it is more than random search.
         costs: whether it needs the cost of networks.
+        settings: what of `pmpl` it changes, by name.
     """
 
     factory: str
     spends: Literal["epochs", "trials", "both"]
     start: str = ""
     costs: bool = False
+    settings: Mapping[str, float | str | bool] = field(default_factory=dict)
 
 
+_PMPL = "rfsearch.strategies.supernets:pmpl"
 _SAMPLED, _SUPERNETS = "rfsearch.strategies.sampled", "rfsearch.strategies.supernets"
 STRATEGIES: dict[str, Entry] = {
-    "pmpl": Entry(f"{_SUPERNETS}:pmpl", "epochs"),
-    "darts": Entry(f"{_SUPERNETS}:darts", "epochs"),
+    "pmpl": Entry(_PMPL, "epochs"),
+    # First-order DARTS (arXiv 1806.09055): nothing freezes, the arg-max at the end.
+    "darts": Entry(_PMPL, "epochs", settings={"progressive": False, "deadline": "argmax"}),
+    "pmpl-tau": Entry(_PMPL, "epochs", settings={"threshold": 0.3}),
+    "pmpl-one-norm": Entry(_PMPL, "epochs", settings={"candidate_norms": False}),
+    "pmpl-masked": Entry(_PMPL, "epochs", settings={"select": "masking"}),
+    "pmpl-subset": Entry(_PMPL, "epochs", settings={"mixing": "subset"}),
+    "pmpl-sampled": Entry(_PMPL, "epochs", settings={"mixing": "sampled"}),
     "random-shared": Entry(f"{_SUPERNETS}:RandomShared", "both"),
     "random": Entry(f"{_SAMPLED}:random", "trials"),
     "tpe": Entry(f"{_SAMPLED}:tpe", "trials", start="startup"),
@@ -50,6 +59,8 @@ STRATEGIES: dict[str, Entry] = {
     "nsga2": Entry(f"{_SAMPLED}:nsga2", "trials", start="population", costs=True),
     "asha": Entry(f"{_SAMPLED}:asha", "trials"),
     "evolution": Entry(f"{_SAMPLED}:evolution", "trials", start="population"),
+    "nni-darts": Entry("rfsearch.strategies.nni_oneshot:darts", "epochs"),
+    "nni-gumbel": Entry("rfsearch.strategies.nni_oneshot:gumbel", "epochs"),
     "nni-tpe": Entry(f"{_SAMPLED}:nni_tpe", "trials", start="startup"),
     "nni-random": Entry(f"{_SAMPLED}:nni_random", "trials"),
     "nni-evolution": Entry(f"{_SAMPLED}:nni_evolution", "trials", start="population"),
@@ -95,4 +106,7 @@ class Tries(Protocol):
 def resolve(name: str) -> Callable[[Task], Strategy]:
     """The function that begins a search of the strategy called ``name``."""
     found: Callable[[Task], Strategy] = pkgutil.resolve_name(entry(name).factory)
-    return found
+    settings: Any = entry(name).settings
+    if not settings:
+        return found
+    return lambda task: found(replace(task, pmpl=replace(task.pmpl, **settings)))

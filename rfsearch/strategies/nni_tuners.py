@@ -114,9 +114,13 @@ def _seed_population(tuner: Any, seed: int) -> None:
 
 
 def load() -> None:
-    """Load nni, or say how to; its logger prints a line per trial."""
+    """Load nni, or say how to; its logger prints a line per trial, and its import draws from
+    Python's global generator."""
+    before = random.getstate()
     try:
         import nni  # noqa: F401
     except ImportError as error:
         raise UserError(f"the strategies nni-… need NNI, which is missing: {INSTALL}") from error
+    finally:
+        random.setstate(before)
     logging.getLogger("nni").setLevel(logging.ERROR)

@@ -18,11 +18,12 @@ from rfsearch.backbones.supernet import Supernet
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images, SearchSplits
 from rfsearch.errors import UserError, unknown
+from rfsearch.operators.blend import MIXINGS, Blend
 from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
-from rfsearch.strategies.freezing import Watch, at_deadline, observe
+from rfsearch.strategies.freezing import Watch, at_deadline, observe, ranked
 from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent, Alternation, Gradients
-from rfsearch.training.batches import epoch_batches
+from rfsearch.training.batches import epoch_batches, plain_batches
 from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Descent, Tick, silent
 from rfsearch.training.randomness import seeded
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 NULLS = ("off", "signs", "labels")
 DEADLINES = ("argmax", "pair")
+SELECTORS = ("alpha", "masking")
+MASKING_BATCH = 200
+"""Images of the selection split behind one set of BatchNorm's statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,12 @@ class PMPLSettings:
     minimum_epochs: int = setting(2, "epochs with alpha moving before the first freeze")
     average: float = setting(0.9, "weight of the past in the average of p")
     patience: int = setting(20, "alpha steps in a row for which the gap must hold")
+    select: str = setting("alpha", "what keeps one of a slot's top two: alpha, or masking each")
+    mixing: str = setting("all", "candidates of a step: all, subset, or sampled (one, by Gumbel)")
+    subset: int = setting(2, "candidates of a slot in a step under mixing=subset")
+    candidate_norms: bool = setting(
+        True, "residual form: a BatchNorm for each candidate; false has one over their sum"
+    )
     deadline: str = setting("argmax", "what open slots keep at the end: argmax, or pair (PMPL)")
     null: str = setting(
         "off",
@@ -78,6 +88,21 @@ class PMPLSettings:
             raise unknown("pmpl.null", self.null, NULLS)
         if self.deadline not in DEADLINES:
             raise unknown("pmpl.deadline", self.deadline, DEADLINES)
+        if self.select not in SELECTORS:
+            raise unknown("pmpl.select", self.select, SELECTORS)
+        if self.mixing not in MIXINGS:
+            raise unknown("pmpl.mixing", self.mixing, MIXINGS)
+        if self.subset < 2:
+            raise UserError(f"pmpl.subset must be 2 or more, not {self.subset}")
+        if self.select == "masking" and self.deadline == "pair":
+            raise UserError("pmpl.select=masking keeps one of two; use pmpl.deadline=argmax")
+
+    @property
+    def blend(self) -> Blend | None:
+        """How candidates are mixed where it is not as usual."""
+        blend = Blend(self.mixing, self.subset, self.candidate_norms)
+        usual = self.mixing == "all" and self.candidate_norms
+        return None if usual else blend
 
 
 @dataclass(frozen=True)
@@ -135,6 +160,8 @@ class PMPL:
         _start_alphas(supernet, settings.alpha_init, stream(seed, "alpha"))
         steps = stages.epochs * (len(splits.weights) // recipe.batch_size)
         self.descent = Descent(supernet, supernet.weights(), recipe, steps, fabric)
+        if settings.blend is not None:
+            self._blend(settings.blend)
         self.alphas = AlphaDescent(
             supernet,
             ALPHA_LOSSES[settings.alpha_loss],
@@ -152,6 +179,12 @@ class PMPL:
             settings.alpha_batch,
             settings.alpha_every,
         )
+
+    def _blend(self, blend: Blend) -> None:
+        for mixture in self.supernet.mixtures.values():
+            mixture.blend = blend
+        for group in self.descent.optimizer.param_groups:
+            group["fused"] = False  # a fused step wants the gradient of every weight, every time
 
     def _alpha_images(self) -> Images:
         images = self.splits.alpha
@@ -216,7 +249,37 @@ class PMPL:
         if not self.settings.progressive or moved < self.settings.minimum_epochs:
             return {}
         watches = {slot: self.watches[slot] for slot in slots}
-        return {s: (w.winner,) for s, w in watches.items() if w.streak >= self.settings.patience}
+        ready = {s: w for s, w in watches.items() if w.streak >= self.settings.patience}
+        return {s: self._chosen(s, w.average, "argmax") for s, w in ready.items()}
+
+    def _chosen(self, slot: str, p: Sequence[float], deadline: str) -> tuple[int, ...]:
+        """What a slot that is ready keeps."""
+        if self.settings.select == "alpha":
+            return at_deadline(p, deadline)
+        return (max(ranked(p)[:2], key=lambda k: self.loss_without(slot, k)),)
+
+    @torch.no_grad()
+    def loss_without(self, slot: str, candidate: int) -> float:
+        """Loss on the selection split with one candidate of a slot masked and the others weighted
+        as they are, by the batches' own statistics (after Wang et al., arXiv 2108.04392, who
+        mask and measure accuracy; which two are measured, and by loss, is ours)."""
+        mixture = self.supernet.mixture(slot)
+        p = mixture.alpha.detach().softmax(0)
+        p[candidate] = 0
+        mixture.weights = p / p.sum()
+        images = self.splits.selection
+        size = min(MASKING_BATCH, len(images))
+        try:
+            self.supernet.train()
+            with seeded(stream(self.seed, "masking", self.alpha_steps)):
+                losses = [
+                    float(self.alphas.loss(x, labels))
+                    for x, labels in plain_batches(images, self.augmentation, size)
+                    if len(labels) == size
+                ]
+        finally:
+            mixture.weights = None
+        return sum(losses) / len(losses)
 
     def _freeze(
         self, kept: dict[str, tuple[int, ...]], by: str, images: Tensor, labels: Tensor
@@ -255,7 +318,7 @@ class PMPL:
         open_slots = [slot for slot, mixture in mixtures.items() if not mixture.kept]
         probabilities = self._probabilities()
         kept = {
-            s: at_deadline(self.watches[s].average or probabilities[s], self.settings.deadline)
+            s: self._chosen(s, self.watches[s].average or probabilities[s], self.settings.deadline)
             for s in open_slots
         }
         generator = torch.Generator().manual_seed(stream(self.seed, "deadline"))

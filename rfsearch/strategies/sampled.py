@@ -14,6 +14,7 @@ from rfsearch.data.images import Images
 from rfsearch.errors import UserError
 from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
+from rfsearch.strategies.costs import CostTable
 from rfsearch.strategies.proposal import Indices, Proposer, Tried, best, replay
 from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.strategies.task import Task
@@ -157,14 +158,19 @@ def proxy_fit(task: Task, indices: Indices, seed: int) -> Fit:
 
 
 def cost_of(task: Task, indices: Indices) -> float:
-    """nsga2's second objective: as set; auto takes the first that differs within the space."""
+    """nsga2's second objective."""
     assert task.costs is not None
-    measure = task.sampling.cost
-    if measure == "auto":
-        known = [name for name in ("macs", "latency", "window_ops") if name in task.costs.slots]
-        spread = [name for name in known if len(set(task.costs.range(name))) > 1]
-        measure = (spread or known)[0]
-    return task.costs.total(measure, indices)
+    return task.costs.total(objective(task.costs, task.sampling.cost), indices)
+
+
+def objective(costs: CostTable, wanted: str) -> str:
+    """The measure that is minimised beside the score: as set; auto takes the first of macs,
+    latency (where the table has it) and window_ops in which networks of the space differ."""
+    if wanted != "auto":
+        return wanted
+    known = [name for name in ("macs", "latency", "window_ops") if name in costs.slots]
+    spread = [name for name in known if len(set(costs.range(name))) > 1]
+    return (spread or known)[0]
 
 
 def _finite(value: float) -> float | None:

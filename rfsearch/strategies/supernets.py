@@ -45,16 +45,6 @@ def pmpl(task: Task) -> PMPL | HeldPMPL:
     return HeldPMPL(search, task.caps, task.costs)
 
 
-def darts(task: Task) -> PMPL | HeldPMPL:
-    """First-order DARTS (arXiv 1806.09055): nothing freezes, the arg-max at the end.
-
-    It is PMPL without progressive freezing, under PMPL's settings of α, so that the two differ
-    in that alone.
-    """
-    settings = replace(task.pmpl, progressive=False, deadline="argmax")
-    return pmpl(replace(task, pmpl=settings))
-
-
 class RandomShared:
     """Random search with shared weights (Li & Talwalkar, arXiv 1902.07638).
 

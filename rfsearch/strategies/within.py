@@ -8,11 +8,13 @@ adapt. Both are ours; the mean cost under p is what FBNet (arXiv 1812.03443) and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rfsearch.operators.mixture import Mixture
 from rfsearch.spaces import Choice
 from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.pmpl import PMPL
@@ -61,20 +63,26 @@ class PenalisedDescent(AlphaDescent):
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The criterion and the penalty."""
-        return super().loss(images, labels) + STRENGTH * self.penalty()
+        return super().loss(images, labels) + STRENGTH * penalty(
+            list(self.supernet.mixtures.values()), self.caps, self.costs
+        )
 
-    def penalty(self) -> Tensor:
-        """Σ over caps of max(0, E[cost] / cap − 1); a scalar."""
-        total = torch.zeros(())
-        for name, limit in self.caps.limits:
-            cost = torch.tensor(self.costs.base[name])
-            rows = self.costs.slots[name]
-            for mixture, row in zip(self.supernet.mixtures.values(), rows, strict=True):
-                kept = [row[k] for k in mixture.kept]
-                extra = torch.tensor(row, device=mixture.alpha.device)
-                cost = cost + (sum(kept) if kept else (mixture.probabilities() * extra).sum())
-            total = total + torch.relu(cost / limit - 1)
-        return total
+
+def penalty(mixtures: Sequence[Mixture], caps: Caps, costs: CostTable) -> Tensor:
+    """Σ over caps of max(0, E[cost] / cap − 1); a scalar.
+
+    Args:
+        mixtures: of the slots in network order.
+    """
+    total = torch.zeros(())
+    for name, limit in caps.limits:
+        cost = torch.tensor(costs.base[name])
+        for mixture, row in zip(mixtures, costs.slots[name], strict=True):
+            kept = [row[k] for k in mixture.kept]
+            extra = torch.tensor(row, device=mixture.alpha.device)
+            cost = cost + (sum(kept) if kept else (mixture.probabilities() * extra).sum())
+        total = total + torch.relu(cost / limit - 1)
+    return total
 
 
 class HeldPMPL:

@@ -4,6 +4,7 @@ refused; the page says what the records carry."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -44,6 +45,14 @@ SMALL = {
 TIMES = ["latency_ms", "search_seconds", "retrain_seconds"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """The table of latencies does not come from, or go to, the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 class Stopped(BaseException):
     """As Ctrl-C."""
 
@@ -80,7 +89,7 @@ def timeless(folder):
 
 def test_what_a_comparison_leaves(finished):
     assert {path.name for path in finished.iterdir()} == {
-        *("cells", "config.json", "environment.json", "finals.csv", "report.html"),
+        *("cells", "config.json", "environment.json", "finals.csv", "latency.json", "report.html"),
     }
     cells = {path.name for path in (finished / "cells").iterdir()}
     assert cells == {
@@ -89,9 +98,32 @@ def test_what_a_comparison_leaves(finished):
     }
     config = read_json(finished / "config.json")
     assert config["hash"] == digest(config["definition"])
+    told = read_json(finished / "latency.json")
+    assert len(told["networks"]) == 2
+    assert all(one["predicted_ms"] > 0 < one["measured_ms"] for one in told["networks"])
+    assert "Latency: predicted" in (finished / "report.html").read_text()
     trials = pd.read_csv(finished / "cells" / "random-0" / "trials.csv")
     planned = {arm["name"]: arm["plan"]["trials"] for arm in config["arms"]}
     assert len(trials) == planned["random"] >= 2
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(finished, request_of, tmp_path):
+    """Timed anew, under a stored plan, and of a comparison begun already."""
+    told = engine.dry(request_of(tmp_path / "no"))
+    assert not (tmp_path / "no").exists()
+    assert "2 arms x 2 seeds" in told
+    assert "Nothing was run or written" in told
+    planned = {arm["name"]: arm["plan"] for arm in read_json(finished / "config.json")["arms"]}
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    again = engine.dry(request_of(finished, resume=True))
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert f"{planned['random']['trials']} trials of 1 epochs on 32 images" in again
+    rows = dict(re.findall(r"^(.+?)  +(\d+) ", again, re.MULTILINE))
+    assert rows == {"pmpl": "2", "random": "2", "controls": "2", "random networks": "2",
+                    "all": "8"} | {k: rows[k] for k in rows if k == "random"}  # fmt: skip
+    disk = int(re.search(r"disk (\d+) MiB", again)[1])
+    real = sum(path.stat().st_size for path in finished.rglob("*") if path.is_file()) / 2**20
+    assert disk == pytest.approx(real, rel=0.4)
 
 
 def test_every_accuracy_comes_from_the_predictions(finished):

@@ -10,11 +10,12 @@ import pytest
 from rfsearch import spaces
 from rfsearch.analysis import walk
 from rfsearch.backbones.realise import realise
-from rfsearch.engine import costs
+from rfsearch.engine import compare_latency, costs
 from rfsearch.engine.config import settle
 from rfsearch.engine.run import describe, slot_names
 from rfsearch.engine.start import load_data, prepare
-from rfsearch.strategies.costs import Caps
+from rfsearch.strategies.costs import Caps, CostTable
+from rfsearch.strategies.sampled import objective
 from rfsearch.trials import RunFolder
 
 
@@ -75,6 +76,46 @@ def test_latencies_are_measured_once(opened, tiny_space, tmp_path, monkeypatch):
     assert costs.cost_table(opened, ["latency"]) == first
     assert first.base["latency"] > 0
     assert path.name.startswith("latency-")
+
+
+def test_predicted_latency_is_the_sum_over_slots(opened, tiny_space, monkeypatch):
+    """Of a made table: the backbone 10 ms, an operator its number in ms; networks measure 40."""
+    opened = replace(opened, config=replace(opened.config, space=tiny_space))
+    space, slots = spaces.load_space(tiny_space), slot_names(opened)
+    table = (10.0, tuple((0.0, 1.0, 2.0) for _ in slots))
+    monkeypatch.setattr(compare_latency, "latency_table", lambda *_: table)
+    monkeypatch.setattr(compare_latency, "milliseconds", lambda *_: 40.0)
+    held = [(0,) * 6, (2, 1, 0, 2, 1, 1)]
+    networks = [describe(opened, space.choose(slots, indices)) for indices in held]
+    told = compare_latency.latency_check(opened, networks * 11)
+    assert len(told["networks"]) == 20
+    assert [one["predicted_ms"] for one in told["networks"][:2]] == [10.0, 17.0]
+    assert {one["measured_ms"] for one in told["networks"]} == {40.0}
+    assert told["networks"][0]["choices"] == ["identity"] * 6
+
+
+@pytest.mark.parametrize(
+    ("measures", "cost", "expected"),
+    [
+        (["macs", "window_ops"], "auto", "minimises window_ops beside the score: all networks"),
+        (["macs", "window_ops", "latency"], "auto", "minimises latency beside the score: all"),
+        (["window_ops", "macs"], "macs", ""),
+    ],
+)
+def test_the_second_objective_is_one_in_which_networks_differ(
+    opened, tiny_space, measures, cost, expected
+):
+    """Pools have no MACs, so all networks of the tiny space have the same."""
+    rows = {"macs": ((0.0, 0.0),) * 2, "window_ops": ((0.0, 9.0),) * 2, "latency": ((0, 0.1),) * 2}
+    table = CostTable(dict.fromkeys(measures, 1.0), {name: rows[name] for name in measures})
+    settings = {**opened.config.settings, "sampling.cost": cost}
+    config = replace(opened.config, strategy="nsga2", space=tiny_space, settings=settings)
+    told = costs.told_objective(config, table)
+    assert told.startswith("nsga2 ") is bool(expected)
+    assert expected in told
+    assert costs.told_objective(replace(config, strategy="tpe"), table) == ""
+    varied = CostTable(table.base, {**table.slots, "macs": ((0.0, 5.0),) * 2})
+    assert objective(varied, "auto") == "macs"
 
 
 def test_what_a_cap_can_reach_is_told(table):

@@ -136,3 +136,24 @@ def test_notes_stay():
     progress.start(PLAN)
     progress.note("[plain] text, no markup")
     assert "[plain] text, no markup" in target.file.getvalue()
+
+
+def test_trials_are_called_trials():
+    target = console()
+    progress = Progress((), target)
+    progress.start([("search", None, 2), ("found", None, 4)])
+    line = {"phase": "search", "stage": "trial", "epochs": 2, "loss": None, "seconds": 1.0}
+    progress.epoch({**line, "epoch": 1})
+    assert "1/2 trials" in drawn(progress)
+    progress.epoch({**line, "epoch": 2})
+    progress.finish()
+    assert "searching · 2 of 2 trials · 2 s" in target.file.getvalue()
+
+
+def test_a_record_may_name_its_unit():
+    target = console()
+    progress = Progress((), target)
+    progress.start([("tpe", None, 1)])
+    progress.epoch({"phase": "tpe", "epoch": 1, "epochs": 1, "unit": "trials and epochs"})
+    progress.finish()
+    assert "1 of 1 trials and epochs" in target.file.getvalue()

@@ -394,6 +394,39 @@ def test_a_search_learns(tiny):
     assert pmpl.score(pmpl.network()) > 0.5
 
 
+# ---- masking
+
+
+def test_a_masked_candidate_is_one_that_alpha_never_takes(tiny):
+    pmpl = tiny.search(select="masking")
+    slot, alpha = next(iter(pmpl.supernet.alphas().items()))
+    with torch.no_grad():
+        alpha.copy_(torch.tensor([0.3, -0.2, 0.5, 0.1]))
+        pmpl.supernet.mixture(slot).gamma.fill_(1.0)
+        told = pmpl.loss_without(slot, 2)
+        as_it_is = pmpl.loss_without(next(iter(list(pmpl.supernet.alphas())[1:])), 0)
+        alpha[2] = -1e9
+    images = pmpl.splits.selection
+    pixels = (images.pixels.float() / 255 - 0.5) / 0.25
+    with torch.no_grad():
+        expected = float(pmpl.alphas.loss(pixels, images.labels))
+    assert told == pytest.approx(expected, rel=1e-6)
+    assert told != as_it_is
+    assert pmpl.supernet.mixture(slot).weights is None
+
+
+def test_masking_keeps_the_one_of_the_top_two_that_is_missed_more(tiny, monkeypatch):
+    """The third is never kept, however much it would be missed."""
+    pmpl = tiny.search(select="masking", progressive=False, stages=(0, 1, 0))
+    missed = {0: 0.1, 1: 0.2, 2: 0.4, 3: 0.3}
+    monkeypatch.setattr(pmpl, "loss_without", lambda _, k: missed[k])
+    tiny.finish(pmpl)
+    for slot, mixture in pmpl.supernet.mixtures.items():
+        top = ranked(pmpl.watches[slot].average)[:2]
+        assert mixture.kept == (max(top, key=missed.__getitem__),)
+    assert len({mixture.kept for mixture in pmpl.supernet.mixtures.values()}) > 1
+
+
 # ---- law 7
 
 

@@ -1,0 +1,81 @@
+"""Other ways to mix the candidates of a slot, for ablations (notation: `enhancer`).
+
+    all       Σ_k p_k …, p = softmax(α), every candidate at every step
+    subset    the same sum over n candidates drawn evenly, p = softmax of their α
+    sampled   one candidate k drawn by Gumbel noise g, k = arg max(α + g), with the weight
+              1 + p_k − stop(p_k), p = softmax(α + g): one in value, with the slope of p_k
+              (straight-through, Jang et al., arXiv 1611.01144; one path as in GDAS,
+              arXiv 1910.04465)
+
+``norms=False`` puts one BatchNorm over the residual form's sum in place of one for each candidate.
+It has the batch's statistics and keeps none, for a mixture is never run without a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rfsearch.operators.mixture import Mixture, PaperMixture, ResidualMixture
+
+MIXINGS = ("all", "subset", "sampled")
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How a mixture is run while it is open; draws come from torch's global generator.
+
+    Attributes:
+        mixing: one of `MIXINGS`.
+        subset: candidates of a step under ``subset``.
+        norms: whether each candidate of the residual form is normalised on its own.
+    """
+
+    mixing: str = "all"
+    subset: int = 2
+    norms: bool = True
+
+    def __call__(self, mixture: Mixture, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H, W)."""
+        drawn, weights = self.draw(mixture.alpha)
+        outputs = [mixture.operators[k](x) for k in drawn]
+        if isinstance(mixture, ResidualMixture):
+            return self._residual(mixture, x, drawn, outputs, weights)
+        assert isinstance(mixture, PaperMixture)
+        activated: Tensor = mixture.activation(mixture.norm(_sum(outputs, weights)))
+        return activated
+
+    def draw(self, alpha: Tensor) -> tuple[list[int], list[Tensor]]:
+        """Candidates of this step and their weights, scalars that α has slopes of."""
+        if self.mixing == "sampled":
+            noise = -torch.empty(len(alpha)).exponential_().log().to(alpha)
+            p = (alpha + noise).softmax(0)
+            k = int(p.argmax())
+            return [k], [1 + p[k] - p[k].detach()]
+        num = len(alpha) if self.mixing == "all" else min(self.subset, len(alpha))
+        drawn = sorted(torch.randperm(len(alpha))[:num].tolist())
+        return drawn, list(alpha[drawn].softmax(0))
+
+    def _residual(
+        self,
+        mixture: ResidualMixture,
+        x: Tensor,
+        drawn: Sequence[int],
+        outputs: Sequence[Tensor],
+        weights: Sequence[Tensor],
+    ) -> Tensor:
+        gamma, beta = mixture.gamma, mixture.beta
+        if not self.norms:
+            return x + F.batch_norm(_sum(outputs, weights), None, None, gamma, beta, training=True)
+        normed = [mixture.norms[k](output) for k, output in zip(drawn, outputs, strict=True)]
+        shift = torch.stack(list(weights)).sum() * beta
+        return x + gamma[:, None, None] * _sum(normed, weights) + shift[:, None, None]
+
+
+def _sum(outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    terms = [weight * output for weight, output in zip(weights, outputs, strict=True)]
+    return sum(terms[1:], terms[0])

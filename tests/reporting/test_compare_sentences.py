@@ -1,0 +1,59 @@
+"""What the page of a comparison says of cheap scores, latency and the first reference."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from rfsearch.reporting import compare_data, compare_verdict
+from rfsearch.reporting.compare_data import Ranking
+from rfsearch.reporting.compare_figures import folded
+from rfsearch.reporting.compare_statistics import Agreement, Contrast
+
+
+def ranking(name, tau, low):
+    told = Agreement(tau, low, tau + 0.3, 0.4, 0.25, 5, 20)
+    return Ranking(name, (0.1,) * 20, (0.2,) * 20, told)
+
+
+def test_weak_scores_are_told_in_one_sentence():
+    rankings = [ranking("supernet of pmpl, seed 0", -0.2, -0.5), ranking("proxy", 0.5, 0.2),
+                ranking("supernet of pmpl, seed 1", 0.12, -0.2)]  # fmt: skip
+    (told,) = compare_verdict.doubts([], rankings, [])
+    assert told == (
+        "Within the interval of τ, 2 of 3 cheap scores do not rank networks better than chance: "
+        "τ −0.20 to 0.12 (20 networks)."
+    )
+    (told,) = compare_verdict.doubts([], rankings[:2], [])
+    assert "the supernet of pmpl, seed 0 does not rank" in told
+    assert compare_verdict.doubts([], rankings[1:2], []) == []
+
+
+def test_an_arm_has_one_sentence_against_its_first_reference():
+    pairs = [("a", "random"), ("a", "plain"), ("random", "random networks"), ("random", "plain")]
+    contrasts = [Contrast(arm, other, 0.01, -0.02, 0.04, 0.5, 3) for arm, other in pairs]
+    told = compare_verdict.intervals(contrasts)
+    assert [one.split(":")[0] for one in told] == [
+        "a against random search", "random against the mean of random networks",
+    ]  # fmt: skip
+    assert "+1.0 points (−2.0 to +4.0)" in told[0]
+
+
+def test_latency_against_sums_written_out():
+    networks = [
+        {"choices": ["max 3"], "predicted_ms": 2.0, "measured_ms": 4.0},
+        {"choices": ["avg 3"], "predicted_ms": 6.0, "measured_ms": 5.0},
+    ]
+    found = compare_data.latency(SimpleNamespace(latency={"networks": networks}))
+    assert found.error == pytest.approx((0.5 + 0.2) / 2)
+    assert found.bias == pytest.approx((-0.5 + 0.2) / 2)
+    assert (found.predicted, found.measured) == ((2.0, 6.0), (4.0, 5.0))
+    assert compare_data.latency(SimpleNamespace(latency=None)) is None
+
+
+def test_long_names_are_folded():
+    assert folded("pmpl:threshold=0.3:progressive=false") == (
+        "pmpl: threshold=0.3:<br>progressive=false"
+    )
+    assert folded("a<b") == "a&lt;b"
