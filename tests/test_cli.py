@@ -52,6 +52,8 @@ TINY = {
     "pmpl.minimum_epochs": 0,
     "pmpl.patience": 1,
 }
+PATIENCE = 300
+"""Seconds until a process counts as one that stands still."""
 EPOCHS = 8
 """Lines of history.jsonl of a tiny run: four of search, two of found, two of plain."""
 LEFT = {
@@ -208,14 +210,21 @@ def test_every_option_and_argument_is_explained():
             assert parameter.help, (verb, parameter.name)
 
 
+def of_children():
+    """Seconds of the processor that ended processes took: clocks on the wall run on while other
+    tests have the processor."""
+    told = os.times()
+    return told.children_user + told.children_system
+
+
 def test_help_answers_in_half_a_second():
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = of_children()
         done = subprocess.run(
             [*COMMAND, "--help"], env=ENVIRONMENT, capture_output=True, text=True
         )
-        seconds.append(time.perf_counter() - began)
+        seconds.append(of_children() - began)
         assert done.returncode == 0
         for verb in OPTIONS:
             assert f"\n  {verb} " in done.stdout
@@ -388,8 +397,8 @@ def begin(words, cwd):
 
 
 def wait_for_epochs(process, folder, epochs):
-    """Until the history has so many lines."""
-    deadline = time.monotonic() + 60
+    """Until the history has so many lines; other tests may have the processor meanwhile."""
+    deadline = time.monotonic() + PATIENCE
     history = folder / "history.jsonl"
     while not history.exists() or history.read_bytes().count(b"\n") < epochs:
         assert process.poll() is None, process.stderr.read()
@@ -403,7 +412,7 @@ def test_interrupted_and_killed_it_comes_to_the_same_end(finished, tmp_path):
     process = begin([*COMMAND, *tiny("a run")], tmp_path)
     wait_for_epochs(process, tmp_path / "a run", first)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, told
     assert "Traceback" not in told
     printed = told.splitlines()[-1].partition("go on with: ")[2]
@@ -414,7 +423,7 @@ def test_interrupted_and_killed_it_comes_to_the_same_end(finished, tmp_path):
     process = begin([*COMMAND, *words], tmp_path)
     wait_for_epochs(process, tmp_path / "a run", second)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert not (tmp_path / "a run" / "report.html").exists()
 
     done = invoke(*tiny(tmp_path / "a run", "--resume"))

@@ -25,7 +25,7 @@ EXAMPLES = {"kernel": 3}
 def _cases():
     packaged = [op for name in spaces.names() for op in spaces.load_space(name).operators]
     found = {op.label: (op.name, dict(op.arguments)) for op in packaged}
-    for name in OPERATORS.keys() - {name for name, _ in found.values()}:
+    for name in sorted(OPERATORS.keys() - {name for name, _ in found.values()}):
         parameters = list(inspect.signature(OPERATORS[name]).parameters.values())[1:]
         needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
         assert set(needed) <= set(EXAMPLES), f"{name}: EXAMPLES lacks a value for {needed}"
