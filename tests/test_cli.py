@@ -29,6 +29,7 @@ from rfsearch.errors import UserError
 from rfsearch.strategies import STRATEGIES
 from rfsearch.training import checkpoint
 from rfsearch.training.processes import DEVICES
+from rfsearch.trials import Claim
 
 TOP = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-c", "from rfsearch.cli import app; app(prog_name='rfsearch')"]
@@ -268,7 +269,7 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_every_file_and_says_where(finished):
     folder, done = finished
-    assert {path.name for path in folder.iterdir()} == LEFT
+    assert {path.name for path in folder.iterdir()} - {".lock"} == LEFT
     assert str(folder / "report.html") in done.stdout
     assert "\x1b" not in done.stdout + done.stderr, "control codes, and nobody looks"
     assert "\r" not in done.stderr
@@ -429,6 +430,15 @@ def test_interrupted_and_killed_it_comes_to_the_same_end(finished, tmp_path):
     done = invoke(*tiny(tmp_path / "a run", "--resume"))
     assert done.exit_code == 0, (first, second, done.output)
     assert outcome(tmp_path / "a run") == outcome(finished[0]), (first, second)
+
+
+def test_a_run_that_is_going_on_is_left_alone(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "metrics.json").unlink()
+    with Claim(folder) as claim:
+        claim.take()
+        told = mistake(*tiny(folder, "--resume"), folder=folder)
+    assert f"{folder} is in use by process {os.getpid()} on " in told
 
 
 def test_a_broken_checkpoint_is_told_and_may_be_deleted(finished, tmp_path):

@@ -35,7 +35,8 @@ from rfsearch.errors import UserError
 from rfsearch.reporting import write_report
 from rfsearch.reporting.progress import Progress as Display
 from rfsearch.spaces import Architecture
-from rfsearch.trials import RunFolder, read_json, replacing, write_json
+from rfsearch.trials import Claim, RunFolder, read_json, replacing, write_json
+from rfsearch.trials.claim import FILES as CLAIM_FILES
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def _phase(cell: Cell) -> str:
 
 def compare(request: CompareRequest) -> str:
     """Compare to the report, or go on to it; where it is."""
-    with Display() as display:
-        comparison = open_comparison(request, display)
+    with Display() as display, Claim(request.folder) as claim:
+        comparison = open_comparison(request, display, claim)
         display.note(announcement(comparison))
         again = replace(request, resume=True, plan=None, download=False)
         carry_out(comparison, display, again)
@@ -97,12 +98,21 @@ def compare(request: CompareRequest) -> str:
     return f"Report: {page}"
 
 
-def open_comparison(request: CompareRequest, display: Progress) -> Comparison:
-    """Check everything a person can get wrong, plan once, then make the folder."""
+def open_comparison(
+    request: CompareRequest, display: Progress, claim: Claim | None = None
+) -> Comparison:
+    """Check everything a person can get wrong, plan once, then make the folder.
+
+    Args:
+        claim: of the folder; taken before anything is written there or gone on with. None in a
+            process that makes cells for another one, which holds the folder.
+    """
     configs = compare_plan.settle_arms(request)
     stored = _begun(request)
     if stored is None:
         check_place(RunFolder(request.folder))
+    elif claim is not None:
+        claim.take()
     display.enter("data")
     dataset = load_data(next(iter(configs.values())), download=request.download)
     runs = {name: prepare(config, RunFolder(request.folder), dataset, Silent())
@@ -121,6 +131,9 @@ def open_comparison(request: CompareRequest, display: Progress) -> Comparison:
     if stored is not None:
         _check_same(request.folder, stored, record)
     else:
+        if claim is not None:
+            claim.take()
+            _begun(replace(request, resume=False))  # another process may have been faster
         write_json(request.folder / "environment.json", where)
         write_json(request.folder / "config.json", record)
     runs = {name: replace(run, config=planned[name]) for name, run in runs.items()}
@@ -141,7 +154,8 @@ def _begun(request: CompareRequest) -> dict[str, Any] | None:
     """The record of the comparison that was begun in the folder."""
     path = request.folder / "config.json"
     if not path.exists():
-        if request.folder.is_dir() and any(request.folder.iterdir()):
+        present = request.folder.iterdir() if request.folder.is_dir() else ()
+        if any(entry.name not in CLAIM_FILES for entry in present):
             raise UserError(
                 f"--out {request.folder} holds other files and is no comparison; name a new folder"
             )
