@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rfsearch.reporting import colours, figures
 from rfsearch.trials import replacing
 
 
+@cache
 def template(name: str) -> jinja2.Template:
     """A template of this package; what it is given is escaped, and nothing may be missing."""
     environment = jinja2.Environment(
