@@ -131,7 +131,7 @@ SIZES = st.tuples(*[st.integers(1, 12)] * 2)
 KERNELS = st.sets(st.sampled_from([3, 5, 7, 9, 11]), min_size=1).map(sorted)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SIZES, KERNELS, st.integers(0, 2**31), st.booleans(), st.booleans())
 def test_max_pyramid_equals_separate_pools(size, kernels, seed, ties, last):
     x = noise(2, 3, *size, seed=seed, dtype=torch.float32) * 3 - 1
