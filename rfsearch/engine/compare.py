@@ -28,7 +28,7 @@ from rfsearch.engine.environment import environment
 from rfsearch.engine.listing import table
 from rfsearch.engine.pace import Pace, equal_budget, long, pace, seconds_a_step, spends
 from rfsearch.engine.plan import Plan, duration
-from rfsearch.engine.run import Progress, Run, describe, new_training, search_units
+from rfsearch.engine.run import Progress, Run, Silent, describe, new_training, search_units
 from rfsearch.engine.settings import CompareSettings
 from rfsearch.engine.start import check_place, load_data, prepare
 from rfsearch.errors import UserError
@@ -370,25 +370,6 @@ def write_finals(comparison: Comparison) -> None:
             )
     with replacing(comparison.folder / "finals.csv") as partial:
         pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\n")
-
-
-class Silent:
-    """Progress that tells nobody."""
-
-    def start(self, phases: list[tuple[str, float | None, int]]) -> None:
-        """Nothing."""
-
-    def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
-        """Nothing."""
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Nothing."""
-
-    def enter(self, name: str) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
 
 
 class Teller:
