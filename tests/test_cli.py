@@ -75,7 +75,7 @@ LEFT = {
 }
 
 
-def tiny(out, *more, backbone="mobilenetv2", **changes):
+def tiny(out, *more, backbone="rfnet6", **changes):
     """The words of a run of seconds; ``changes`` are settings with ``__`` for the point."""
     values = {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}
     words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]

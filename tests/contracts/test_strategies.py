@@ -69,6 +69,11 @@ def test_the_same_seed_in_another_process_does_the_same(name, there):
     assert list(tiny.finish(tiny.begin(name))) == there[name]
 
 
+def test_a_supernet_that_freezes_slot_by_slot_does_the_same_there(there):
+    """Weights and scores too, bit for bit."""
+    assert tiny.outcome(tiny.search()) == there["supernet"]
+
+
 @every_strategy
 def test_stopped_anywhere_and_resumed_it_is_as_if_never_stopped(name):
     """After every advance the state goes through a file and into a search made anew."""
@@ -116,7 +121,7 @@ def test_a_cap_holds_for_what_is_found(name):
 @every_strategy
 def test_nothing_of_it_leads_to_test_data(name):
     data = tiny.task()
-    test = tiny.images(12, 9)
+    test = tiny.images(12, 9, tiny.SIDE)
     dataset = Dataset(
         "tiny", "", data.classes, 1, (8, 8), (0.5,), (0.25,), False, data.splits, test, "", ""
     )
