@@ -25,8 +25,8 @@ REPLAYED = ("random", "tpe", "evolution", "nsga2", "nni-tpe", "nni-evolution")
 
 def open_run() -> Any:
     """The quick run of rfnet6, of which nothing is written."""
-    from rfsearch.engine.compare import Silent
     from rfsearch.engine.config import Request, settle
+    from rfsearch.engine.run import Silent
     from rfsearch.engine.start import load_data, prepare
     from rfsearch.trials import RunFolder
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Before anything loads numpy or torch, and for the processes that tests start: as many test
+# processes as cores are at work already.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread():
-    """Numbers that must be equal bit for bit, and machines with other work to do."""
+    """Numbers that must be equal bit for bit; a run that was begun in this process takes as many
+    threads as its plan says, and the next test must not inherit them."""
     import torch
 
     torch.set_num_threads(1)

@@ -29,6 +29,7 @@ from rfsearch.errors import UserError
 from rfsearch.strategies import STRATEGIES
 from rfsearch.training import checkpoint
 from rfsearch.training.processes import DEVICES
+from rfsearch.trials import Claim
 
 TOP = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-c", "from rfsearch.cli import app; app(prog_name='rfsearch')"]
@@ -52,6 +53,8 @@ TINY = {
     "pmpl.minimum_epochs": 0,
     "pmpl.patience": 1,
 }
+PATIENCE = 300
+"""Seconds until a process counts as one that stands still."""
 EPOCHS = 8
 """Lines of history.jsonl of a tiny run: four of search, two of found, two of plain."""
 LEFT = {
@@ -72,7 +75,7 @@ LEFT = {
 }
 
 
-def tiny(out, *more, backbone="mobilenetv2", **changes):
+def tiny(out, *more, backbone="rfnet6", **changes):
     """The words of a run of seconds; ``changes`` are settings with ``__`` for the point."""
     values = {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}
     words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
@@ -209,14 +212,21 @@ def test_every_option_and_argument_is_explained():
             assert parameter.help, (verb, parameter.name)
 
 
+def of_children():
+    """Seconds of the processor that ended processes took: clocks on the wall run on while other
+    tests have the processor."""
+    told = os.times()
+    return told.children_user + told.children_system
+
+
 def test_help_answers_in_half_a_second():
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = of_children()
         done = subprocess.run(
             [*COMMAND, "--help"], env=ENVIRONMENT, capture_output=True, text=True
         )
-        seconds.append(time.perf_counter() - began)
+        seconds.append(of_children() - began)
         assert done.returncode == 0
         for verb in OPTIONS:
             assert f"\n  {verb} " in done.stdout
@@ -260,7 +270,7 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_every_file_and_says_where(finished):
     folder, done = finished
-    assert {path.name for path in folder.iterdir()} == LEFT
+    assert {path.name for path in folder.iterdir()} - {".lock"} == LEFT
     assert str(folder / "report.html") in done.stdout
     assert "\x1b" not in done.stdout + done.stderr, "control codes, and nobody looks"
     assert "\r" not in done.stderr
@@ -389,8 +399,8 @@ def begin(words, cwd):
 
 
 def wait_for_epochs(process, folder, epochs):
-    """Until the history has so many lines."""
-    deadline = time.monotonic() + 60
+    """Until the history has so many lines; other tests may have the processor meanwhile."""
+    deadline = time.monotonic() + PATIENCE
     history = folder / "history.jsonl"
     while not history.exists() or history.read_bytes().count(b"\n") < epochs:
         assert process.poll() is None, process.stderr.read()
@@ -404,7 +414,7 @@ def test_interrupted_and_killed_it_comes_to_the_same_end(finished, tmp_path):
     process = begin([*COMMAND, *tiny("a run")], tmp_path)
     wait_for_epochs(process, tmp_path / "a run", first)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, told
     assert "Traceback" not in told
     printed = told.splitlines()[-1].partition("go on with: ")[2]
@@ -415,12 +425,21 @@ def test_interrupted_and_killed_it_comes_to_the_same_end(finished, tmp_path):
     process = begin([*COMMAND, *words], tmp_path)
     wait_for_epochs(process, tmp_path / "a run", second)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert not (tmp_path / "a run" / "report.html").exists()
 
     done = invoke(*tiny(tmp_path / "a run", "--resume"))
     assert done.exit_code == 0, (first, second, done.output)
     assert outcome(tmp_path / "a run") == outcome(finished[0]), (first, second)
+
+
+def test_a_run_that_is_going_on_is_left_alone(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "metrics.json").unlink()
+    with Claim(folder) as claim:
+        claim.take()
+        told = mistake(*tiny(folder, "--resume"), folder=folder)
+    assert f"{folder} is in use by process {os.getpid()} on " in told
 
 
 def test_a_broken_checkpoint_is_told_and_may_be_deleted(finished, tmp_path):

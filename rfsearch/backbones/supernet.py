@@ -79,9 +79,17 @@ class Supernet(nn.Module):
 
     def extract(self) -> nn.Module:
         """The plain network of the kept choices with a copy of the weights (no α, no mixture)."""
-        network = copy.deepcopy(self.network)
-        for name, mixture in copy.deepcopy(self).mixtures.items():
-            install(network, self.slots[name], mixture.extract().train(mixture.training))
+        mixtures = self.mixtures
+        enhancers = {
+            name: copy.deepcopy(mixture.extract()).train(mixture.training)
+            for name, mixture in mixtures.items()
+        }
+        # deepcopy takes what its memo holds for a copy already made: the candidates that go, most
+        # of a supernet, are not copied.
+        memo = {id(mixture): enhancers[name] for name, mixture in mixtures.items()}
+        network = copy.deepcopy(self.network, memo)
+        for name, enhancer in enhancers.items():
+            install(network, self.slots[name], enhancer)
         return network
 
 

@@ -35,14 +35,15 @@ from rfsearch.engine.costs import checked_costs, needed, told_objective
 from rfsearch.engine.environment import environment
 from rfsearch.engine.pace import Pace, equal_budget, long, pace, seconds_a_step, spends
 from rfsearch.engine.plan import duration
-from rfsearch.engine.run import Progress, Run, describe, new_training
+from rfsearch.engine.run import Progress, Run, Silent, describe, new_training
 from rfsearch.engine.settings import CompareSettings
 from rfsearch.engine.start import check_place, load_data, prepare
 from rfsearch.errors import UserError
 from rfsearch.reporting import write_report
 from rfsearch.reporting.progress import Progress as Display
 from rfsearch.spaces import Architecture
-from rfsearch.trials import RunFolder, read_json, replacing, write_json
+from rfsearch.trials import Claim, RunFolder, read_json, replacing, write_json
+from rfsearch.trials.claim import FILES as CLAIM_FILES
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def _phase(cell: Cell) -> str:
 
 def compare(request: CompareRequest) -> str:
     """Compare to the report, or go on to it; where it is."""
-    with Display() as display:
-        comparison = open_comparison(request, display)
+    with Display() as display, Claim(request.folder) as claim:
+        comparison = open_comparison(request, display, claim)
         display.note(announcement(comparison))
         again = replace(request, resume=True, plan=None, download=False)
         carry_out(comparison, display, again)
@@ -115,16 +116,28 @@ def dry(request: CompareRequest) -> str:
     return dry_run(comparison)
 
 
-def open_comparison(request: CompareRequest, display: Progress) -> Comparison:
-    """Check everything a person can get wrong, plan once, then make the folder."""
+def open_comparison(
+    request: CompareRequest, display: Progress, claim: Claim | None = None
+) -> Comparison:
+    """Check everything a person can get wrong, plan once, then make the folder.
+
+    Args:
+        claim: of the folder; taken before anything is written there or gone on with. None in a
+            process that makes cells for another one, which holds the folder.
+    """
     configs = compare_plan.settle_arms(request)
     stored = _begun(request)
     if stored is None:
         check_place(RunFolder(request.folder))
+    elif claim is not None:
+        claim.take()
     comparison = planned(request, configs, stored, display)
     if stored is not None:
         _check_same(request.folder, stored, comparison.record)
     else:
+        if claim is not None:
+            claim.take()
+            _begun(replace(request, resume=False))  # another process may have been faster
         where = {k: v for k, v in comparison.environment.items() if k != "benchmark"}
         write_json(request.folder / "environment.json", where)
         write_json(request.folder / "config.json", comparison.record)
@@ -172,7 +185,8 @@ def _begun(request: CompareRequest) -> dict[str, Any] | None:
     """The record of the comparison that was begun in the folder."""
     path = request.folder / "config.json"
     if not path.exists():
-        if request.folder.is_dir() and any(request.folder.iterdir()):
+        present = request.folder.iterdir() if request.folder.is_dir() else ()
+        if any(entry.name not in CLAIM_FILES for entry in present):
             raise UserError(
                 f"--out {request.folder} holds other files and is no comparison; name a new folder"
             )
@@ -326,25 +340,6 @@ def write_finals(comparison: Comparison) -> None:
             )
     with replacing(comparison.folder / "finals.csv") as partial:
         pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\n")
-
-
-class Silent:
-    """Progress that tells nobody."""
-
-    def start(self, phases: list[tuple[str, float | None, int]]) -> None:
-        """Nothing."""
-
-    def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
-        """Nothing."""
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Nothing."""
-
-    def enter(self, name: str) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
 
 
 class Teller:

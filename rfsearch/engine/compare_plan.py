@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rfsearch import spaces, strategies
-from rfsearch.engine.config import Config, Request, settle
+from rfsearch.engine.config import Config, Request, SearchOptions, settle
 from rfsearch.engine.plan import BUDGETS, Plan, duration
 from rfsearch.engine.settings import CompareSettings
 from rfsearch.errors import UserError
@@ -29,23 +29,12 @@ REDUCES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareRequest:
+class CompareRequest(SearchOptions):
     """The options of `rfsearch compare` as they were given."""
 
     strategies: str = "pmpl,random,tpe"
     seeds: str = "0,1,2"
     backbone: str | None = None
-    space: str = "pooling"
-    data: str = "digits"
-    image_size: int | None = None
-    budget: str = "quick"
-    plan: Path | None = None
-    out: Path | None = None
-    device: str = "auto"
-    resume: bool = False
-    download: bool = False
-    caps: tuple[tuple[str, float], ...] = ()
-    assignments: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -54,10 +43,8 @@ class CompareRequest:
 
     @property
     def folder(self) -> Path:
-        """As asked, else named after the options that tell comparisons apart."""
-        data = self.data.partition(":")[0]
-        parts = ["compare", self.model, Path(self.space).stem, data, self.budget]
-        return self.out or Path("runs") / "-".join(parts)
+        """The folder of the comparison."""
+        return self.named("compare", self.model)
 
     def cell(self, arm: Arm, seed: int, out: Path) -> Request:
         """The options of one search."""

@@ -10,14 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rfsearch.engine.run import Silent
 from rfsearch.errors import UserError
-
-Message = tuple[str, str, Any]
-"""(kind, name of the cell, payload): step, epoch, done, wrong (UserError), fault, end."""
 
 
 def work(open_again: Callable[[], Any], todo: Any, told: Any) -> None:
-    """One worker: cells until the queue is empty; everything is told, errors too."""
+    """One worker: cells until the queue is empty; everything is told, errors too.
+
+    Args:
+        todo: names of cells.
+        told: (kind, name of the cell, payload); a kind is epoch (what of its record is shown),
+            done, wrong (the text of a `UserError`), fault (a traceback) or end.
+    """
     try:
         comparison = open_again()
         networks = comparison.networks()
@@ -39,28 +43,16 @@ def work(open_again: Callable[[], Any], todo: Any, told: Any) -> None:
     told.put(("end", "", None))
 
 
-class _Telling:
-    """Progress of a cell as messages."""
+class _Telling(Silent):
+    """Progress of a cell as messages; steps are not told, for epochs are short enough."""
 
     def __init__(self, name: str, told: Any) -> None:
         self.name, self.told = name, told
-
-    def start(self, phases: list[tuple[str, float | None, int]]) -> None:
-        """Nothing."""
-
-    def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
-        """Nothing: epochs are short enough."""
 
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch or a trial."""
         kept = {key: record.get(key) for key in ("loss", "accuracy", "seconds")}
         self.told.put(("epoch", self.name, kept))
-
-    def enter(self, name: str) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
 
 
 def share(

@@ -26,17 +26,14 @@ SMALL_STEM_UP_TO = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of `rfsearch run` as they were given."""
+class SearchOptions:
+    """The options that one search and a comparison of searches share, as they were given."""
 
-    backbone: str
-    strategy: str = "pmpl"
     space: str = "pooling"
     data: str = "digits"
     image_size: int | None = None
     budget: str = "quick"
     plan: Path | None = None
-    seed: int = 0
     out: Path | None = None
     device: str = "auto"
     resume: bool = False
@@ -44,22 +41,24 @@ class Request:
     caps: tuple[tuple[str, float], ...] = ()
     assignments: tuple[str, ...] = ()
 
+    def named(self, *before: str, after: tuple[str, ...] = ()) -> Path:
+        """The folder: as asked, else named after the options that tell folders apart."""
+        shared = (Path(self.space).stem, self.data.partition(":")[0], self.budget)
+        return self.out or Path("runs") / "-".join((*before, *shared, *after))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(SearchOptions):
+    """The options of `rfsearch run` as they were given."""
+
+    backbone: str
+    strategy: str = "pmpl"
+    seed: int = 0
+
     @property
     def folder(self) -> Path:
-        """The run folder: as asked, else named after the options that tell runs apart."""
-        if self.out is not None:
-            return self.out
-        data = self.data.partition(":")[0]
-        return Path("runs") / "-".join(
-            [
-                self.backbone,
-                self.strategy,
-                Path(self.space).stem,
-                data,
-                self.budget,
-                f"seed{self.seed}",
-            ]
-        )
+        """The run folder."""
+        return self.named(self.backbone, self.strategy, after=(f"seed{self.seed}",))
 
 
 @dataclass(frozen=True, kw_only=True)

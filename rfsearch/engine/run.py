@@ -66,6 +66,25 @@ class Progress(Protocol):
         """A sentence."""
 
 
+class Silent:
+    """Progress that tells nobody."""
+
+    def start(self, phases: list[tuple[str, float | None, int]]) -> None:
+        """Nothing."""
+
+    def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
+        """Nothing."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def enter(self, name: str) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
 class Trainer(Protocol):
     """A search or a training that advances an epoch at a time."""
 

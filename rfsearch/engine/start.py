@@ -19,22 +19,32 @@ from rfsearch.engine.plan import duration, stretch
 from rfsearch.engine.run import Progress, Run
 from rfsearch.errors import UserError
 from rfsearch.training.processes import fabric
-from rfsearch.trials import RunFolder, read_json, write_json
+from rfsearch.trials import Claim, RunFolder, read_json, write_json
+from rfsearch.trials.claim import FILES as CLAIM_FILES
 
 
-def open_run(request: Request, progress: Progress) -> Run:
+def open_run(request: Request, progress: Progress, claim: Claim | None = None) -> Run:
     """Check everything a person can get wrong, then make the folder; nothing is left behind by
-    a run that could not begin."""
+    a run that could not begin.
+
+    Args:
+        claim: of the run's folder; taken before anything is written there or gone on with.
+    """
     config = settle(request)
     check_duration(config.budget)
     folder = RunFolder(request.folder)
     stored = begun(folder, config, resume=request.resume)
     if stored is None:
         check_place(folder)
+    elif claim is not None:
+        claim.take()
     dataset = load_data(stored or config, download=request.download)
     if stored is not None:
         return costed(prepare(stored, folder, dataset, progress))
     run = in_time(costed(prepare(config, folder, dataset, progress)))
+    if claim is not None:
+        claim.take()
+        begun(folder, config, resume=False)  # another process may have been faster
     write_json(folder.environment, environment(dataset, str(run.fabric.device)))
     write_json(folder.config, run.config.to_json())
     return run
@@ -145,8 +155,11 @@ def check_place(folder: RunFolder) -> None:
 
 
 def _only_begun(folder: RunFolder) -> bool:
-    """Whether a kill left the folder before its config.json was written."""
+    """Whether a kill left the folder before its config.json was written, or another process has
+    just claimed it."""
     return all(
-        path.name.startswith(folder.environment.name) or path.suffix == ".partial"
+        path.name.startswith(folder.environment.name)
+        or path.suffix == ".partial"
+        or path.name in CLAIM_FILES
         for path in folder.path.iterdir()
     )

@@ -24,7 +24,7 @@ from rfsearch.engine.start import (
 )
 from rfsearch.reporting import summarise, write_report
 from rfsearch.reporting.progress import Progress
-from rfsearch.trials import RunFolder
+from rfsearch.trials import Claim, RunFolder
 
 
 def whole(request: Request) -> str:
@@ -33,8 +33,9 @@ def whole(request: Request) -> str:
     if request.resume and is_finished(folder):
         begun(folder, settle(request), resume=True)
         return f"{folder.path} is finished already: {folder.report}"
-    with Progress(spaces.load_space(request.space).labels) as progress:
-        run = open_run(request, progress)
+    labels = spaces.load_space(request.space).labels
+    with Progress(labels) as progress, Claim(folder.path) as claim:
+        run = open_run(request, progress, claim)
         progress.note(headline(run.config))
         if objective := told_objective(run.config, run.costs):
             progress.note(objective)

@@ -6,21 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from rfsearch.reporting import (
-    colours,
     compare_data,
     compare_figures,
     compare_verdict,
-    figures,
     quantities,
 )
 from rfsearch.reporting.charts import Chart, chart
 from rfsearch.reporting.compare_records import CompareRecords, read
 from rfsearch.reporting.quantities import MISSING, percent, points, signed
 from rfsearch.reporting.tables import Cell, Table, operator, plain_text, table
-from rfsearch.reporting.template import asset, inline_json, put, template
+from rfsearch.reporting.template import base, put, template
 
 
 def write(folder: Path) -> Path:
@@ -63,10 +59,7 @@ def _content(records: CompareRecords) -> dict[str, Any]:
         "broken": broken_table(records),
         "settings": settings_table(records),
         "definition": definition_table(records),
-        "style": Markup(colours.style_sheet() + asset("page.css")),
-        "script": Markup(asset("page.js")),
-        "plotly": Markup(figures.script()),
-        "dark": Markup(inline_json(colours.exchange())),
+        **base("page.css", "page.js"),
     }
 
 

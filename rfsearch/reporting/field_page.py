@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from rfsearch.analysis.reading import Reading
 from rfsearch.errors import UserError
 from rfsearch.reporting import (
-    colours,
     field_data,
     field_figures,
     field_view,
@@ -28,7 +27,7 @@ from rfsearch.reporting import (
 )
 from rfsearch.reporting.charts import Chart
 from rfsearch.reporting.quantities import MISSING, size
-from rfsearch.reporting.template import asset, inline_json, put, template
+from rfsearch.reporting.template import base, inline_json, put, template
 
 COLOURS = ("found", "plain")
 PAGE_BYTES = 5_900_000
@@ -68,10 +67,7 @@ def _rendered(readings: Sequence[Reading], images: Sequence[Picture], mass_bytes
         headline=_headline(readings),
         totals=_totals(readings),
         **parts(readings, images, mass_bytes),
-        style=Markup(colours.style_sheet() + asset("page.css") + asset("fields.css")),
-        script=Markup(asset("page.js") + asset("fields.js")),
-        plotly=Markup(figures.script()),
-        dark=Markup(inline_json(colours.exchange())),
+        **base("page.css", "fields.css", "page.js", "fields.js"),
     )
 
 

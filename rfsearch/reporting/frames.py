@@ -100,13 +100,9 @@ def _span(layers: pd.DataFrame, slot: str, file: str) -> pd.DataFrame:
 
 def _sizes(span: pd.DataFrame, network: str) -> dict[str, float]:
     """The largest value of each size column inside a slot; NaN for an absent or empty column."""
-    found = {}
-    for kind in SIZES:
-        for axis in AXES:
-            column = f"{kind}_{axis}"
-            values = span[column].astype(float) if column in span.columns else pd.Series([np.nan])
-            found[f"{kind}_{network}_{axis}"] = float(values.max())
-    return found
+    columns = {f"{kind}_{axis}": f"{kind}_{network}_{axis}" for kind in SIZES for axis in AXES}
+    largest = span.reindex(columns=list(columns)).astype(float).max()
+    return {name: float(largest[column]) for column, name in columns.items()}
 
 
 def search_epochs(records: Records) -> pd.DataFrame:

@@ -6,18 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from rfsearch.analysis.gain import RULE, Gains
 from rfsearch.optimize.kernel_level import Proposal
 from rfsearch.optimize.proposal import Optimized, Row
 from rfsearch.optimize.stage_level import Curve
 from rfsearch.optimize.staged import Seen
-from rfsearch.reporting import colours, figures, tables
+from rfsearch.reporting import figures, tables
 from rfsearch.reporting.charts import Chart
 from rfsearch.reporting.colours import LIGHT
 from rfsearch.reporting.quantities import MISSING, count
-from rfsearch.reporting.template import asset, inline_json, put, template
+from rfsearch.reporting.template import base, put, template
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,7 @@ def render(told: Told) -> str:
         charts=[*_stage_charts(told), *_kernel_charts(told)],
         layers=_layers(told),
         rule=RULE,
-        style=Markup(colours.style_sheet() + asset("page.css") + asset("fields.css")),
-        script=Markup(asset("page.js")),
-        plotly=Markup(figures.script()),
-        dark=Markup(inline_json(colours.exchange())),
+        **base("page.css", "fields.css", "page.js"),
     )
 
 

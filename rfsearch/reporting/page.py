@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from rfsearch.reporting import (
     candidates,
     charts,
-    colours,
     field_records,
-    figures,
     frames,
     nulls,
     quantities,
@@ -24,7 +20,7 @@ from rfsearch.reporting import (
 )
 from rfsearch.reporting.findings import findings
 from rfsearch.reporting.records import Difference, Records, read
-from rfsearch.reporting.template import asset, inline_json, put, template
+from rfsearch.reporting.template import base, put, template
 from rfsearch.reporting.verdict import verdict
 from rfsearch.trials import RunFolder
 
@@ -84,10 +80,7 @@ def _content(records: Records, curves: Path) -> dict[str, Any]:
         "settings": tables.settings(records),
         "provenance": tables.provenance(),
         "forms": {str(choice.get("form", "")) for choice in records.architecture["choices"]},
-        "style": Markup(colours.style_sheet() + asset("page.css") + asset("fields.css")),
-        "script": Markup(asset("page.js") + asset("fields.js")),
-        "plotly": Markup(figures.script()),
-        "dark": Markup(inline_json(colours.exchange())),
+        **base("page.css", "fields.css", "page.js", "fields.js"),
     }
 
 

@@ -1,17 +1,21 @@
-"""The package's templates and files, JSON that a page may hold, and a page put in place."""
+"""The package's templates and files, what all pages are given, and a page put in place."""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from rfsearch.errors import UserError
+from rfsearch.reporting import colours, figures
 from rfsearch.trials import replacing
 
 
+@cache
 def template(name: str) -> jinja2.Template:
     """A template of this package; what it is given is escaped, and nothing may be missing."""
     environment = jinja2.Environment(
@@ -22,6 +26,22 @@ def template(name: str) -> jinja2.Template:
         loader=jinja2.FunctionLoader(asset),
     )
     return environment.get_template(name)
+
+
+def base(*names: str) -> dict[str, Markup]:
+    """What ``base.html`` is given: both palettes, plotly.js, and these files of the package.
+
+    Args:
+        names: they end in ``.css`` or ``.js``, in the order in which they are to stand.
+    """
+    sheets = [asset(name) for name in names if name.endswith(".css")]
+    scripts = [asset(name) for name in names if name.endswith(".js")]
+    return {
+        "style": Markup(colours.style_sheet() + "".join(sheets)),
+        "script": Markup("".join(scripts)),
+        "plotly": Markup(figures.script()),
+        "dark": Markup(inline_json(colours.exchange())),
+    }
 
 
 def asset(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class Sampled:
         number, indices = self.epoch, self.proposer.ask()
         network, lines, tried = self._evaluate(number, indices, tick)
         seconds = time.perf_counter() - began
-        tried = Tried(**{**vars(tried), "seconds": seconds})
+        tried = replace(tried, seconds=seconds)
         self.proposer.tell(tried)
         self.tried.append(tried)
         if best(self.tried) == number:

@@ -4,6 +4,7 @@ Reading and writing only; nothing here runs anything, so that a report can be ma
 folder alone. Optuna and pandas are imported by the functions that need them, when called.
 """
 
+from rfsearch.trials.claim import Claim
 from rfsearch.trials.history import History
 from rfsearch.trials.run_folder import RunFolder, read_json, replacing, write_json
 from rfsearch.trials.study import (
@@ -17,6 +18,7 @@ from rfsearch.trials.study import (
 from rfsearch.trials.trial import Trial
 
 __all__ = [
+    "Claim",
     "History",
     "RunFolder",
     "Trial",

@@ -31,7 +31,7 @@ from tests.analysis.drawings import (
 )
 
 EXAMPLES, PARTS = 140, 16  # 2,240 networks a run
-drawn_at_will = settings(deadline=None, suppress_health_check=list(HealthCheck))
+drawn_at_will = settings(suppress_health_check=list(HealthCheck))
 sizes = st.tuples(st.integers(5, 10), st.integers(5, 10))
 
 

@@ -66,7 +66,7 @@ def test_pools_in_every_block_of_mobilenet(kernel):
 PARTS = 16  # networks in one example
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(stacks(), branched()), min_size=PARTS, max_size=PARTS),
        st.tuples(st.integers(5, 10), st.integers(5, 10)))  # fmt: skip
 def test_captured_random_networks(parts, size):

@@ -41,7 +41,7 @@ def splits_of(request, num_train=90, num_test=30):
     return cut_three(collection(num_train), collection(num_test), request)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LABELS, st.sampled_from([SOURCES, TRAINING, (0.5, 0.5)]), st.integers(0, 2**32))
 def test_parts_are_disjoint_and_complete(labels, shares, seed):
     parts = cut(labels, shares, seeds.numbers(seed))
@@ -50,7 +50,7 @@ def test_parts_are_disjoint_and_complete(labels, shares, seed):
         assert abs(len(part) - share * len(labels)) <= 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LABELS, st.integers(0, 2**32), st.data())
 def test_every_stretch_of_the_order_is_stratified(labels, seed, data):
     order = stratified_order(labels, seeds.numbers(seed))
@@ -68,7 +68,7 @@ def test_equal_classes_get_equal_parts():
         assert np.ptp(np.bincount(labels[part], minlength=10)) == 0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(30, 400), st.integers(0, 10), st.one_of(st.none(), st.integers(4, 500)))
 def test_four_splits_share_no_source(num_images, seed, images):
     request = Request(seed=seed, images=images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rfsearch.engine.config import Request
+from rfsearch.engine.run import Silent
 from rfsearch.engine.start import open_run
 
 SPACE = """
@@ -41,25 +42,6 @@ ASSIGNMENTS = {
     "pmpl.minimum_epochs": 0,
     "pmpl.patience": 2,
 }
-
-
-class Silent:
-    """A progress display that tells nobody; `carry_out` and its parts call these."""
-
-    def start(self, phases):
-        """Begin."""
-
-    def step(self, phase, epoch, step, steps):
-        """A step."""
-
-    def epoch(self, record):
-        """An epoch."""
-
-    def enter(self, name):
-        """A phase without epochs."""
-
-    def note(self, text):
-        """A sentence."""
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,10 @@ from rfsearch import spaces
 from rfsearch.engine import measure, run
 from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.run import carry_out, load
+from rfsearch.engine.start import open_run
 from rfsearch.errors import UserError
 from rfsearch.training.evaluation import predict
-from rfsearch.trials import History, load_study, read_json, read_trials
+from rfsearch.trials import Claim, History, load_study, read_json, read_trials
 
 WEIGHTS = ("adapted", "found-0", "plain-0")
 
@@ -226,6 +227,16 @@ def test_a_run_folder_is_not_taken_over(never_stopped, begin, tmp_path):
         begin(tmp_path)
     with pytest.raises(UserError, match="is a file"):
         begin(tmp_path / "letter.txt")
+
+
+def test_of_two_that_begin_at_once_one_is_refused(begin, make_request, silent, tmp_path):
+    class Slow(Claim):
+        def take(self):
+            begin(self.folder)
+            super().take()
+
+    with Slow(tmp_path / "new") as claim, pytest.raises(UserError, match="holds a run already"):
+        open_run(make_request(tmp_path / "new"), silent(), claim)
 
 
 def test_resuming_where_nothing_was_begun_begins(begin, tmp_path):

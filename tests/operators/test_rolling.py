@@ -61,7 +61,7 @@ def settings_of_a_layer(draw):
     return groups * width, out, groups, overlap, filters
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(settings_of_a_layer(), st.integers(1, 3), st.tuples(*[st.integers(1, 4)] * 2))
 def test_equals_a_masked_dense_convolution(given, batch, size):
     channels, out, groups, overlap, filters = given

@@ -251,6 +251,18 @@ def write_null(path: Path, frozen_share: float = 0.0) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def usual_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with nothing replaced, to be read alone."""
+    return write_run(tmp_path_factory.mktemp("usual") / "run")
+
+
+@pytest.fixture(scope="session")
+def usual_null(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Null curves for it."""
+    return write_null(tmp_path_factory.mktemp("null") / "null_curves.csv")
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run folder with some of its content replaced."""

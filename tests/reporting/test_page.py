@@ -49,23 +49,43 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.fixture(autouse=True)
-def short_plotly(monkeypatch):
+ABSENT = Path("absent.csv")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_plotly():
     """Pages without the five megabytes of plotly.js, which is slow to parse."""
-    monkeypatch.setattr(figures, "script", lambda: "/* plotly */")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "script", lambda: "/* plotly */")
+        yield
 
 
-def parsed(folder, curves=Path("absent.csv")):
+def parsed(folder, curves=ABSENT):
     return Page(page.render(read(folder), curves))
 
 
-def test_page_asks_the_network_for_nothing(make_run):
-    found = parsed(make_run())
-    for tag, attributes in found.elements:
+@pytest.fixture(scope="module")
+def text(usual_run):
+    """The page of a run with nothing unusual, which takes a second to make."""
+    return page.render(read(usual_run), ABSENT)
+
+
+@pytest.fixture(scope="module")
+def usual(text):
+    return Page(text)
+
+
+@pytest.fixture(scope="module")
+def with_null(usual_run, usual_null):
+    return parsed(usual_run, usual_null)
+
+
+def test_page_asks_the_network_for_nothing(usual):
+    for tag, attributes in usual.elements:
         assert tag not in ("link", "iframe", "img", "object", "embed", "base", "form"), tag
         assert "src" not in attributes
         assert attributes.get("href", "#").startswith("#")
-    (policy,) = [a["content"] for a in found.all("meta") if a.get("http-equiv")]
+    (policy,) = [a["content"] for a in usual.all("meta") if a.get("http-equiv")]
     assert policy.startswith("default-src 'none'")
     assert "http" not in policy
     style = colours.style_sheet() + Path(page.__file__).with_name("page.css").read_text()
@@ -80,7 +100,7 @@ def test_verdict_comes_first(make_run):
     assert "One seed" in found.text
 
 
-def test_hostile_strings_stay_text(make_run):
+def test_hostile_strings_stay_text(make_run, usual):
     operators = ["identity", HOSTILE, "max 5", "max 7", "avg 3", "avg 5", "avg 7"]
     folder = make_run(
         classes=(HOSTILE, *"123456789"),
@@ -91,7 +111,7 @@ def test_hostile_strings_stay_text(make_run):
     environment = json.loads((folder / "environment.json").read_text())
     environment |= {"cpu": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     (folder / "environment.json").write_text(json.dumps(environment))
-    clean = [tag for tag, _ in parsed(make_run("clean")).elements]
+    clean = [tag for tag, _ in usual.elements]
     found = parsed(folder)
     assert not found.all("img")
     assert [tag for tag, _ in found.elements].count("script") == clean.count("script")
@@ -109,8 +129,8 @@ def test_hostile_slot_names_and_folder(tmp_path, make_run):
     assert tmp_path.exists()
 
 
-def test_structure(make_run, make_null):
-    found = parsed(make_run(), make_null())
+def test_structure(with_null):
+    found = with_null
     assert found.headings[0] == 1
     assert found.headings.count(1) == 1
     steps = zip(found.headings, found.headings[1:], strict=False)
@@ -125,8 +145,8 @@ def test_structure(make_run, make_null):
     assert found.all("html")[0]["lang"] == "en"
 
 
-def test_every_chart_has_words_and_numbers(make_run, make_null):
-    found = parsed(make_run(), make_null())
+def test_every_chart_has_words_and_numbers(with_null):
+    found = with_null
     charts = [a for _, a in found.elements if a.get("class") == "chart"]
     assert len(charts) == 16 + 7
     assert all(a["role"] == "img" and len(a["aria-label"]) > 30 for a in charts)
@@ -134,11 +154,10 @@ def test_every_chart_has_words_and_numbers(make_run, make_null):
     assert len(specs) == len(charts)
 
 
-def test_every_setting_and_version_is_on_the_page(make_run):
-    folder = make_run()
-    text = parsed(folder).text
-    config = json.loads((folder / "config.json").read_text())
-    environment = json.loads((folder / "environment.json").read_text())
+def test_every_setting_and_version_is_on_the_page(usual_run, usual):
+    text = usual.text
+    config = json.loads((usual_run / "config.json").read_text())
+    environment = json.loads((usual_run / "environment.json").read_text())
     for name in [*config["settings"], *config["plan"], *environment["versions"]]:
         assert name in text
     for value in (
@@ -150,16 +169,16 @@ def test_every_setting_and_version_is_on_the_page(make_run):
         assert value in text
 
 
-def test_numbers_of_the_slot_table(make_run):
-    text = parsed(make_run()).text
+def test_numbers_of_the_slot_table(usual):
+    text = usual.text
     assert "slot operator kernel stride map before after before after before after" in text
     assert "2 max 3 3 2 16 11 19" in text
 
 
-def test_null_curve_or_its_absence_is_said(make_run, make_null):
-    without = parsed(make_run()).text
+def test_null_curve_or_its_absence_is_said(usual, with_null):
+    without = usual.text
     assert "No null curve is known for budget quick, backbone mobilenetv2" in without
-    known = parsed(make_run(), make_null()).text
+    known = with_null.text
     assert "three seeds, 16 slots, 5 to 95 %" in known
     assert "No null curve" not in known
 
@@ -201,9 +220,8 @@ def test_no_permission_to_write(make_run, monkeypatch):
         write_report(folder)
 
 
-def test_same_folder_same_page(make_run):
-    records = read(make_run())
-    assert page.render(records) == page.render(records)
+def test_same_folder_same_page(usual_run, text):
+    assert page.render(read(usual_run), ABSENT) == text
 
 
 def test_interval_picture_is_symmetric_about_zero(make_run):

@@ -114,7 +114,7 @@ def distributions(draw, count=None):
     return tuple(w / total for w in weights) if total > 1e-6 else (1 / size,) * size
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(distributions(), st.floats(0, 1))
 def test_what_settles_is_the_arg_max_or_nothing(p, threshold):
     found = settled(p, threshold)
@@ -127,7 +127,7 @@ def test_what_settles_is_the_arg_max_or_nothing(p, threshold):
         assert (found is not None) == (top - second >= threshold)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data(), st.integers(1, 6), st.floats(0, 0.99), st.floats(0.01, 0.9))
 def test_the_average_stays_a_distribution(data, count, average, threshold):
     watch, streak = Watch(), 0
@@ -144,7 +144,7 @@ def test_the_average_stays_a_distribution(data, count, average, threshold):
         assert replace(watch) == watch
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(distributions(), st.sampled_from(["argmax", "pair"]))
 def test_the_deadline_keeps_the_best(p, deadline):
     kept = at_deadline(p, deadline)

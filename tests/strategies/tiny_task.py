@@ -1,10 +1,12 @@
-"""A task small enough for every strategy in one test; as a program it prints what they do.
+"""A task small enough for every strategy in one test, and a search of a supernet that freezes
+slot by slot; as a program it prints what they do.
 
 It is run by path, inside the tests and in a process of its own, to compare the two.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import replace
@@ -12,39 +14,50 @@ from dataclasses import replace
 import torch
 
 from rfsearch import backbones, strategies
+from rfsearch.backbones.supernet import supernet
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Images, SearchSplits
 from rfsearch.spaces import Backbone, Input, Operator, Space
 from rfsearch.strategies import STRATEGIES
 from rfsearch.strategies.costs import CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.pmpl import PMPLSettings, Stages
+from rfsearch.strategies.pmpl import PMPL, PMPLSettings, Stages
 from rfsearch.strategies.task import Proxy, Task
 from rfsearch.training.fit import silent
 from rfsearch.training.processes import fabric
+from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
 
 SIDE, CLASSES, TRIALS = 8, 3, 4
-SPACE = Space(
-    "tiny",
-    "residual",
-    (
-        Operator("identity"),
-        Operator("max_pool", (("kernel", 3),)),
-        Operator("avg_pool", (("kernel", 3),)),
-    ),
+OPERATORS = (
+    Operator("identity"),
+    Operator("max_pool", (("kernel", 3),)),
+    Operator("avg_pool", (("kernel", 3),)),
+    Operator("ssp"),
 )
+SPACE = Space("tiny", "residual", OPERATORS[:3])
 
 
-def images(count, seed):
+def images(count, seed, side=16):
     """Noisy pictures of three fixed patterns."""
     fixed = torch.Generator().manual_seed(1234)
-    patterns = torch.randint(40, 216, (CLASSES, 1, SIDE, SIDE), generator=fixed)
+    patterns = torch.randint(40, 216, (CLASSES, 1, side, side), generator=fixed)
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, (count,), generator=generator)
-    noise = torch.randint(-40, 41, (count, 1, SIDE, SIDE), generator=generator)
+    noise = torch.randint(-40, 41, (count, 1, side, side), generator=generator)
     sources = torch.arange(count) + 10_000 * seed
     return Images((patterns[labels] + noise).to(torch.uint8), labels, sources)
+
+
+def splits(*counts, side=16):
+    return SearchSplits(*(images(count, seed, side) for seed, count in enumerate(counts, 1)))
+
+
+def augmentation(shift):
+    return Augmentation(AugmentationSettings(shift=shift), (0.5,), (0.25,))
+
+
+# ---- every strategy
 
 
 def task(seed=0, **changes):
@@ -59,8 +72,8 @@ def task(seed=0, **changes):
         slots=slots,
         taken=Input((SIDE, SIDE), 1, (0.5,), (0.25,)),
         classes=tuple("abc"),
-        splits=SearchSplits(images(16, 1), images(16, 2), images(12, 3)),
-        augmentation=Augmentation(AugmentationSettings(shift=0), (0.5,), (0.25,)),
+        splits=splits(16, 16, 12, side=SIDE),
+        augmentation=augmentation(0),
         recipe=Recipe(batch_size=8),
         pmpl=PMPLSettings(alpha_batch=8, alpha_lr=0.3, minimum_epochs=0, patience=1),
         sampling=SamplingSettings(startup=2, population=2, tournament=2),
@@ -86,17 +99,85 @@ def timeless(line):
     return {key: value for key, value in line.items() if "seconds" not in key}
 
 
-def finish(search):
-    """The remaining lines of history, and what was chosen."""
+def records(search):
+    """The remaining lines of history."""
     lines = []
     while not search.finished:
         lines.append(timeless(search.advance(silent)))
-    return json.loads(json.dumps(lines)), [choice.label for choice in search.choices()]
+    return lines
+
+
+def finish(search):
+    """The remaining lines of history, and what was chosen."""
+    lines = json.loads(json.dumps(records(search)))
+    return lines, [choice.label for choice in search.choices()]
+
+
+# ---- a supernet
+
+
+def search(
+    backbone="resnet18",
+    form="residual",
+    operators=OPERATORS,
+    stages=(1, 3, 1),
+    seed=0,
+    data=None,
+    recipe=None,
+    **settings,
+):
+    """PMPL at its start, eager to freeze."""
+    given = {
+        "alpha_lr": 0.3,
+        "alpha_batch": 12,
+        "minimum_epochs": 1,
+        "patience": 2,
+        "threshold": 0.05,
+        "average": 0.5,
+    }
+    arguments = {"classes": CLASSES, "channels": 1, "stem": "small", "width": 0.125}
+    with seeded(seed):
+        network = supernet(
+            Backbone(backbone, tuple(arguments.items())), Space("tiny", form, tuple(operators))
+        )
+    return PMPL(
+        network.to(memory_format=torch.channels_last),
+        data or splits(48, 36, 20),
+        augmentation(2),
+        recipe or Recipe(batch_size=16, lr=0.02),
+        PMPLSettings(**{**given, **settings}),
+        Stages(*stages),
+        seed=seed,
+        fabric=fabric("cpu"),
+    )
+
+
+def digest(state):
+    """A hash of every tensor, in a fixed order."""
+    found = hashlib.sha256()
+    for key in sorted(state):
+        found.update(key.encode())
+        found.update(state[key].detach().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def outcome(pmpl):
+    """Everything a search of a supernet leads to, as plain data."""
+    lines = records(pmpl)
+    network = pmpl.network()
+    told = {
+        "lines": lines,
+        "choices": [choice.to_json() for choice in pmpl.choices()],
+        "supernet": digest(pmpl.supernet.state_dict()),
+        "network": digest(network.state_dict()),
+        "score": pmpl.score(network),
+    }
+    return json.loads(json.dumps(told))
 
 
 def outcomes(names=tuple(STRATEGIES)):
-    """Strategy → lines and choices."""
-    return {name: list(finish(begin(name))) for name in names}
+    """Strategy → lines and choices; and all of the supernet under its own name."""
+    return {"supernet": outcome(search()), **{name: finish(begin(name)) for name in names}}
 
 
 if __name__ == "__main__":
