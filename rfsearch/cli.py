@@ -434,6 +434,9 @@ def optimize(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to write; by default in runs/.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a retraining stopped, to the same end.")
+    ] = False,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train original and proposal under one recipe.")
     ] = False,
@@ -444,15 +447,18 @@ def optimize(
         str, typer.Option(metavar="NAME", help="Of the retraining: quick, standard or paper.")
     ] = "quick",
     seed: Annotated[int, typer.Option(metavar="N", help="Of the search and retraining.")] = 0,
+    download: Download = False,
+    assignments: Set = None,
     debug: Debug = False,
 ) -> None:
     """Move blocks, strides and kernels of a network to where they add to what it sees
     (3DRF-style, a reconstruction). Nothing is trained unless asked; weights are never changed.
     """
-    with explained(debug):
+    with explained(debug, resumable=True):
         from rfsearch.engine.optimize import Options, optimize_and_tell
 
         _reach_modules_here(model)
+        _reach_modules_here(data)
         options = Options(
             level=level,
             epsilon=epsilon,
@@ -460,10 +466,13 @@ def optimize(
             max_params=max_params,
             image_size=image_size,
             out=out,
+            resume=resume,
             retrain=retrain,
             data=data,
             budget=budget,
             seed=seed,
+            download=download,
+            assignments=tuple(assignments or ()),
         )
         typer.echo(optimize_and_tell(model, options, _columns(), _say))
 

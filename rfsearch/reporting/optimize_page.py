@@ -16,7 +16,7 @@ from rfsearch.optimize.staged import Seen
 from rfsearch.reporting import colours, figures, tables
 from rfsearch.reporting.charts import Chart
 from rfsearch.reporting.colours import LIGHT
-from rfsearch.reporting.quantities import MISSING, count
+from rfsearch.reporting.quantities import MISSING, count, plural, points, seconds
 from rfsearch.reporting.template import asset, inline_json, put, template
 
 
@@ -91,15 +91,28 @@ def _sentences(told: Told) -> list[str]:
             "all of its channels and its field."
         )
     if told.trained:
-        one = told.trained
-        found.append(
-            f"Trained alike on {one['data']} for {one['epochs']} epochs, seed {one['seed']}: "
-            f"{one['original']:.1%} of the test images right before, {one['proposed']:.1%} after. "
-            "One seed says little."
-        )
+        found.insert(0, trained_sentence(told.trained))
     else:
         found.append("Neither network was trained; --retrain trains both under one recipe.")
     return found
+
+
+def trained_sentence(trained: dict[str, Any]) -> str:
+    """What a retraining found; the difference as it is, with no verdict from few seeds."""
+    plan, gap = trained["plan"], trained["difference"]
+    before, after = (_spread(trained["networks"][kind]) for kind in ("original", "proposed"))
+    each = ", ".join(points(one) for one in gap["by_seed"])
+    return (
+        f"Trained alike on {trained['train_images']:,} images of {trained['data']} for "
+        f"{plan['retrain_epochs']} epochs: {before} of the test images right before, {after} "
+        f"after; {points(gap['mean'])} points (by seed {each}). "
+        f"{plural(plan['retrain_seeds'], 'seed').capitalize()}: too few for a verdict."
+    )
+
+
+def _spread(one: dict[str, Any]) -> str:
+    deviation = "" if one["sd"] is None else f" ± {100 * one['sd']:.1f}"
+    return f"{100 * one['mean']:.1f}{deviation} %"
 
 
 def _totals(told: Told) -> tables.Table:
@@ -115,8 +128,22 @@ def _totals(told: Told) -> tables.Table:
          *(f"{g.productive.total:.1f}" for g in (told.before, told.after))],
         ["score, every edge", *(f"{g.score.total:.1f}" for g in (told.before, told.after))],
     ]  # fmt: skip
+    if told.trained:
+        rows = [*_trained_rows(told.trained), *rows]
     return tables.table("Before and after.", "proposal.json", ["quantity", "original", "proposed"],
                         "lrr", rows)  # fmt: skip
+
+
+def _trained_rows(trained: dict[str, Any]) -> list[list[str]]:
+    both = [trained["networks"][kind] for kind in ("original", "proposed")]
+    threads = both[0]["latency"]["threads"]
+    device = both[0]["latency"]["device"]
+    return [
+        [f"accuracy, test split, n = {len(both[0]['accuracies'])}", *map(_spread, both)],
+        [f"latency, one image, {device}, {plural(threads, 'thread')}",
+         *(seconds(one["latency"]["seconds"]) for one in both)],
+        ["training, all seeds", *(seconds(one["seconds"]) for one in both)],
+    ]  # fmt: skip
 
 
 def _layers(told: Told) -> tables.Table:
@@ -129,14 +156,16 @@ def _layers(told: Told) -> tables.Table:
 
 def _cells(row: Row) -> list[str]:
     operator = row.kernel.label if row.after and row.kernel.name != "dense" else ""
-    return [row.name, *_half(row.before), *_half(row.after), operator, row.reason]
+    earned = row.earned
+    return [row.name, *_half(row.before, earned[0]), *_half(row.after, earned[1]), operator,
+            row.reason]  # fmt: skip
 
 
-def _half(one: Seen | None) -> list[str]:
-    if one is None:
+def _half(one: Seen | None, earned: float | None) -> list[str]:
+    if one is None or earned is None:
         return [MISSING] * 3
     kernel = f"{one.layer.kernel}" + (f"/{one.layer.stride}" if one.layer.stride > 1 else "")
-    return [kernel, str(one.after), f"{one.earned:.1f}"]
+    return [kernel, str(one.after), f"{earned:.1f}"]
 
 
 def _stage_charts(told: Told) -> list[Chart]:

@@ -178,7 +178,7 @@ def test_a_proposal_is_rebuilt_from_its_file_alone(tmp_path):
     file.write_text(json.dumps(found.to_json()))
     torch.manual_seed(0)
     first = found.module().eval()
-    second = load(file).eval()
+    second = load(file).module().eval()
     second.load_state_dict(first.state_dict())
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(first(x), second(x))
@@ -187,7 +187,7 @@ def test_a_proposal_is_rebuilt_from_its_file_alone(tmp_path):
     assert params == analysis.totals.params
     assert macs == analysis.totals.macs
     assert productive == pytest.approx(metric.productive.path)
-    file.write_text("{}")
+    file.write_text('{"format": 1}')
     with pytest.raises(UserError, match="holds no proposed network"):
         load(file)
 
