@@ -125,8 +125,8 @@ def train(row: Row, made: data.Dataset) -> list[object]:
     right = accuracy(fit.network, made.test, fit.augmentation)
     params, macs, _ = found.after
     spent = milliseconds(fit.network, made.channels, row.size)
-    held = sorted({kernel.label for kernel in found.kernels.kernels.values()}
-                  ) if found.kernels else []  # fmt: skip
+    choices = found.kernels.choices if found.kernels else ()
+    held = sorted({one.kernel.label_on(one.row.layer) for one in choices})
     return [*row.key, f"{right:.4f}", params, macs, f"{spent:.3f}", f"{minutes:.2f}",
             "; ".join([found.proposed.label, *held])]  # fmt: skip
 

@@ -321,8 +321,8 @@ def _layers(found: Optimized) -> list[dict[str, Any]]:
                       f"{side}_stride": one and one.layer.stride,
                       f"{side}_field": one and one.after,
                       f"{side}_earned": None if earned is None else round(earned, 4)}  # fmt: skip
-        rows.append({**cells, "operator": row.kernel.label if row.after else "",
-                     "reason": row.reason})  # fmt: skip
+        operator = row.kernel.label_on(row.after.layer) if row.after else ""
+        rows.append({**cells, "operator": operator, "reason": row.reason})
     return rows
 
 

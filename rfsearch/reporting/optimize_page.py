@@ -155,7 +155,8 @@ def _layers(told: Told) -> tables.Table:
 
 
 def _cells(row: Row) -> list[str]:
-    operator = row.kernel.label if row.after and row.kernel.name != "dense" else ""
+    replaced = row.after if row.kernel.name != "dense" else None
+    operator = row.kernel.label_on(replaced.layer) if replaced else ""
     earned = row.earned
     return [row.name, *_half(row.before, earned[0]), *_half(row.after, earned[1]), operator,
             row.reason]  # fmt: skip
@@ -207,14 +208,18 @@ def _kernel_charts(told: Told) -> list[Chart]:
     figure.add_scatter(x=[one.epsilon for one in told.kernels], y=left, mode="lines+markers",
                        name="parameters", line={"color": LIGHT["found"], "width": 2},
                        hovertemplate="ε %{x}: %{y:.4s}<extra></extra>")  # fmt: skip
-    figure.update_xaxes(title_text="ε, share of a stage's trainable score given up")
-    figure.update_yaxes(title_text="parameters of replaceable convolutions", rangemode="tozero")
-    held = [", ".join(sorted({c.kernel.label for c in one.choices})) for one in told.kernels]
+    figure.update_xaxes(title_text="ε, share of the score given up")
+    figure.update_yaxes(title_text="parameters", rangemode="tozero")
+    held = [
+        ", ".join(sorted({c.kernel.label_on(c.row.layer) for c in one.choices}))
+        for one in told.kernels
+    ]
     rows = [[f"{one.epsilon:g}", count(n), text]
             for one, n, text in zip(told.kernels, left, held, strict=True)]  # fmt: skip
     numbers = tables.table("Cheapest operators by ε.", "", ["ε", "parameters", "operators"],
                            "lrl", rows)  # fmt: skip
     return [Chart("kernels", "Kernels: parameters against ε",
                   f"From {left[0]:,} to {left[-1]:,} parameters.", figures.as_json(figure), 380,
-                  numbers, note="Dense they have "
+                  numbers, note="Of convolutions that may be replaced, by the share of a stage's "
+                  "trainable score that may be lost. Dense they have "
                   f"{count(left[0] + told.kernels[0].params_saved)}.")]  # fmt: skip

@@ -170,6 +170,15 @@ def test_an_operator_is_what_it_says(kernel):
     assert torch.equal(torch.stack(reads), torch.from_numpy(kernel.reads(row.layer)))
 
 
+def test_a_label_fits_the_layer():
+    rows = {row.layer.name: row.layer for row in seen(NECK, (16, 16))}
+    rolling = Kernel("rolling", 2, 0.5)
+    assert rolling.label_on(rows["stages.0.0.conv2"]) == "DW + RPW g=2 o=0.5"
+    assert rolling.label_on(rows["stages.0.0.conv1"]) == "RPW g=2 o=0.5"
+    assert Kernel("grouped", 4).label_on(rows["stages.0.0.conv1"]) == "grouped PW g=4, shuffle"
+    assert DENSE.label_on(rows["stages.0.0.conv1"]) == "dense"
+
+
 def test_a_proposal_is_rebuilt_from_its_file_alone(tmp_path):
     rows = {row.layer.name: row for row in seen(SMALL, (16, 16))}
     choices = tuple(Choice(rows[n], k, 0.0, 0.0) for n, k in ROLLED.items())
