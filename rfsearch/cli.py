@@ -410,7 +410,7 @@ def optimize(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="resnet18, resnet34, resnet50, mobilenetv2, vgg11 to vgg19."
+            metavar="MODEL", help="resnet18 to resnet152, mobilenetv2, vgg11 to vgg19."
         ),
     ],
     level: Annotated[

@@ -27,7 +27,7 @@ from rfsearch.optimize.kernel_level import Proposal, optimize_kernels
 from rfsearch.optimize.kernel_level import curve as kernel_curve
 from rfsearch.optimize.proposal import Optimized
 from rfsearch.optimize.stage_level import Curve, optimize_stages
-from rfsearch.optimize.staged import ORIGINALS, Staged, original
+from rfsearch.optimize.staged import ORIGINALS, Staged, figures, original
 from rfsearch.reporting.optimize_page import Told, trained_sentence, write_page
 from rfsearch.reporting.progress import Progress
 from rfsearch.reporting.quantities import clock, count
@@ -98,9 +98,10 @@ def optimize_and_tell(model: str, options: Options, width: int = 100, note: Note
         net = original(model)
     except UserError as why:
         resolve(model)
-        note(str(why))
+        note(f"{why}. Below is that; no folder is written")
         told = Analysis(image_size=options.image_size, gain=True)
         return analyze_and_tell([model], told, "table", None, width, note)[0]
+    _check_size(model, net, task.image_size)
     suffix = "-retrained" if task.training else ""
     name = f"{_bare(model)}-{task.level}-{'x'.join(map(str, task.image_size))}{suffix}"
     folder = RunFolder(options.out or Path("runs") / name)
@@ -110,7 +111,6 @@ def optimize_and_tell(model: str, options: Options, width: int = 100, note: Note
     if task.training:
         made = dataset(task.training, task.image_size, options.download)
         net = replace(net, classes=len(made.classes), channels=made.channels)
-    note("looking for a better network")
     found, stages, kernels = _optimize(task, net)
     return _leave(found, stages, kernels, task, made, folder, note)
 
@@ -130,6 +130,17 @@ def _task(model: str, options: Options) -> Task:
             parse_amount(options.max_params, "--max-params"))  # fmt: skip
     return Task(model, options.level, options.epsilon, parse_size(options.image_size), caps,
                 options.seed, training if options.retrain else None)  # fmt: skip
+
+
+def _check_size(model: str, net: Staged, image_size: tuple[int, int]) -> None:
+    """Refuse images of which the original leaves no pixel."""
+    if figures(net, image_size).fits:
+        return
+    least = next(n for n in range(1, 1024) if figures(net, (n, n)).fits)
+    raise UserError(
+        f"{model} cannot run on images of {image_size[0]}×{image_size[1]} pixels, so there is "
+        f"nothing to compare with; it takes {least} a side and more"
+    )
 
 
 def _is_finished(folder: RunFolder, task: Task, resume: bool) -> bool:

@@ -206,6 +206,19 @@ def test_other_options_do_not_go_on(retrained, changes, told):
         optimize_and_tell("resnet18", options(retrained[0], **changes))
 
 
+def test_stages_that_cannot_be_moved_are_told_and_analyzed(tmp_path):
+    notes = []
+    told = optimize_and_tell(
+        "rfnet6", Options(level="stage", image_size=32, out=tmp_path / "none"), 100, notes.append
+    )
+    assert "the stages of rfnet6 cannot be moved" in notes[0]
+    assert "resnet18" in notes[0]
+    assert "no folder is written" in notes[0]
+    assert "3DRF-style score" in told
+    assert "cumulative" in told
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_changed_file_is_told(untrained, tmp_path):
     file = tmp_path / "architecture.json"
     record = read(untrained / "architecture.json")

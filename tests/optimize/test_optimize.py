@@ -56,7 +56,9 @@ def test_closed_form_equals_the_graph(net):
     assert found.productive == pytest.approx(metric.productive.path)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "mobilenetv2", "vgg16"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenetv2", "vgg16"]
+)
 def test_originals_are_torchvisions(name):
     with torch.device("meta"):
         published = models.get_model("mobilenet_v2" if name == "mobilenetv2" else name)
