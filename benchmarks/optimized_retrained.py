@@ -172,10 +172,14 @@ def add(rows: Sequence[Row], test_images: int, path: Path) -> None:
     done = {tuple(line[name] for name in KEY) for line in read(path)}
     missing = [row for row in rows if row.key not in done]
     made = {row: dataset(row.data, row.size, row.images, test_images) for row in missing}
-    costs = {row: expected(row, made[row]) for row in missing if row.seed == missing[0].seed}
-    for row, minutes in costs.items():
-        print(f"{row.network} {row.level}: about {minutes:.1f} CPU minutes a seed", flush=True)
-    total = sum(costs[replace(row, seed=missing[0].seed)] for row in missing)
+    costs: dict[Row, float] = {}
+    for row in missing:
+        kind = replace(row, seed=0)
+        if kind not in costs:
+            costs[kind] = expected(row, made[row])
+            print(f"{row.network} {row.level}: about {costs[kind]:.1f} CPU minutes a seed",
+                  flush=True)  # fmt: skip
+    total = sum(costs[replace(row, seed=0)] for row in missing)
     print(f"{len(missing)} trainings, about {total:.0f} CPU minutes", flush=True)
     for row in missing:
         line = train(row, made[row])
