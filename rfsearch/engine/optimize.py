@@ -30,7 +30,7 @@ from rfsearch.optimize.stage_level import Curve, optimize_stages
 from rfsearch.optimize.staged import ORIGINALS, Staged, figures, original
 from rfsearch.reporting.optimize_page import Told, trained_sentence, write_page
 from rfsearch.reporting.progress import Progress
-from rfsearch.reporting.quantities import clock, count
+from rfsearch.reporting.quantities import clock, count, plural
 from rfsearch.seeds import stream
 from rfsearch.spaces import Input
 from rfsearch.training.randomness import seeded
@@ -271,8 +271,9 @@ def _trained(
     with Progress() as progress:
         if not folder.history.exists():
             seconds = expected_seconds(found, training, made, folder, progress)
-            note(f"training both networks, {training.plan.retrain_seeds} seeds of "
-                 f"{training.plan.retrain_epochs} epochs: about {clock(seconds)}")  # fmt: skip
+            note(f"training both networks, {plural(training.plan.retrain_seeds, 'seed')} of "
+                 f"{plural(training.plan.retrain_epochs, 'epoch')}: about "
+                 f"{clock(seconds)}")  # fmt: skip
         return retrain(found, training, made, folder, progress)
 
 
