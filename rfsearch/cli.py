@@ -414,7 +414,7 @@ def optimize(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="resnet18, resnet34, resnet50, mobilenetv2, vgg11 to vgg19."
+            metavar="MODEL", help="resnet18 to resnet152, mobilenetv2, vgg11 to vgg19."
         ),
     ],
     level: Annotated[
@@ -438,6 +438,9 @@ def optimize(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to write; by default in runs/.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a retraining stopped, to the same end.")
+    ] = False,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train original and proposal under one recipe.")
     ] = False,
@@ -448,15 +451,18 @@ def optimize(
         str, typer.Option(metavar="NAME", help="Of the retraining: quick, standard or paper.")
     ] = "quick",
     seed: Annotated[int, typer.Option(metavar="N", help="Of the search and retraining.")] = 0,
+    download: Download = False,
+    assignments: Set = None,
     debug: Debug = False,
 ) -> None:
     """Move blocks, strides and kernels of a network to where they add to what it sees
     (3DRF-style, a reconstruction). Nothing is trained unless asked; weights are never changed.
     """
-    with explained(debug):
+    with explained(debug, resumable=True):
         from rfsearch.engine.optimize import Options, optimize_and_tell
 
         _reach_modules_here(model)
+        _reach_modules_here(data)
         options = Options(
             level=level,
             epsilon=epsilon,
@@ -464,10 +470,13 @@ def optimize(
             max_params=max_params,
             image_size=image_size,
             out=out,
+            resume=resume,
             retrain=retrain,
             data=data,
             budget=budget,
             seed=seed,
+            download=download,
+            assignments=tuple(assignments or ()),
         )
         typer.echo(optimize_and_tell(model, options, _columns(), _say))
 

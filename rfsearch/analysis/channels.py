@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -27,7 +28,7 @@ from rfsearch.analysis.call import Result
 from rfsearch.analysis.capture import constants
 from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.families import SHAPES
-from rfsearch.analysis.follow import Step, _Walk
+from rfsearch.analysis.follow import Step, follow
 from rfsearch.analysis.reach import KINDS, Axis, Reach
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals, pixels
 
@@ -78,7 +79,7 @@ def follow_from(
 ) -> Iterator[Step]:
     """The operators ``wanted`` and those before them, in pixels of the reference."""
     seed = _in_pixels(reference)
-    return _steps(_From(program, reference.node, seed, wanted, unknown))
+    return _From(program, reference.node, seed, wanted).steps(unknown)
 
 
 def channels_from(
@@ -92,7 +93,7 @@ def channels_from(
     for first in range(0, reference.channels, BATCH):
         num = min(BATCH, reference.channels - first)
         seed = _in_channels(reference, first, num)
-        for step in _steps(_From(program, reference.node, seed, wanted, unknown)):
+        for step in _From(program, reference.node, seed, wanted).steps(unknown):
             values = [step.output, *step.call.data]
             found.setdefault(step.node.name, []).append([_reached(v, num) for v in values])
     return {name: _added(parts) for name, parts in found.items()}
@@ -185,12 +186,6 @@ def _in_channels(reference: Reference, first: int, num: int) -> Value:
     return Value((BATCH, *reference.shape[1:]), (axis, axis))
 
 
-def _steps(walk: _From) -> Iterator[Step]:
-    for _, found, _ in walk.nodes():
-        if isinstance(found, Step) and found.node.name in walk.reaches:
-            yield found
-
-
 @contextmanager
 def batched(program: ExportedProgram) -> Iterator[bool]:
     """The program with the shapes it has for `BATCH` images, for a while; False, and as it was,
@@ -229,44 +224,73 @@ def _shapes(program: ExportedProgram) -> dict[fx.Node, Any]:
     return values
 
 
-class _From(_Walk):
-    """The walk with another tensor than the image to begin with; what comes before it and what
-    leads to nothing wanted sees nothing."""
+@dataclass(frozen=True)
+class _From:
+    """A walk that begins with another tensor than the image: what comes before it and what leads
+    to nothing wanted sees nothing.
 
-    def __init__(
-        self, program: ExportedProgram, reference: str, seed: Value, wanted: frozenset[str],
-        unknown: bool,
-    ) -> None:  # fmt: skip
-        super().__init__(program, unknown)
-        self.reference, self.seed = reference, seed
-        self.moves = any(jump != 0 for axis in seed.axes for jump in axis.jumps)
-        nodes = list(program.graph.nodes)
-        self.with_image = closure(nodes, self.images)
-        self.reaches = closure(nodes, {reference}) & before(nodes, wanted)
+    Attributes:
+        reference: the node to begin with; seed: what it sees.
+        wanted: nodes that are asked for.
+    """
 
-    def _input(self, node: fx.Node) -> Value:
-        if node.name in self.images:
-            return self.seed if node.name == self.reference else self._nothing(node.meta["val"])
-        return super()._input(node)
+    program: ExportedProgram
+    reference: str
+    seed: Value
+    wanted: frozenset[str]
 
-    def _found(self, node: fx.Node) -> Step | Result:
+    @cached_property
+    def with_image(self) -> frozenset[str]:
+        """Nodes that are computed from the image."""
+        return closure(self._nodes, self._images)
+
+    @cached_property
+    def reaches(self) -> frozenset[str]:
+        """Nodes between the reference and what is wanted."""
+        return closure(self._nodes, {self.reference}) & before(self._nodes, self.wanted)
+
+    @cached_property
+    def moves(self) -> bool:
+        """Whether the seed runs over an axis, as pixels do and channels of a batch do not."""
+        return any(jump != 0 for axis in self.seed.axes for jump in axis.jumps)
+
+    @cached_property
+    def _nodes(self) -> list[fx.Node]:
+        return list(self.program.graph.nodes)
+
+    @cached_property
+    def _images(self) -> frozenset[str]:
+        return frozenset(self.program.graph_signature.user_inputs)
+
+    def steps(self, unknown: bool) -> Iterator[Step]:
+        """The operators between the reference and what is wanted."""
+        for step in follow(self.program, unknown, self.given, self.adjust):
+            if step.node.name in self.reaches:
+                yield step
+
+    def given(self, node: fx.Node) -> Result | None:
+        """The seed, or nothing; None of what follows from the seed and of constants."""
         if node.name == self.reference:
             return self.seed
         if node.name in self.with_image - self.reaches or is_nought(node):
             found = node.meta.get("val")
             if isinstance(found, list | tuple):
-                return tuple(self._nothing(one) for one in found)
-            return self._nothing(found)
-        found = super()._found(node)
-        return _ungated(found) if isinstance(found, Step) and not self.moves else found
+                return tuple(map(_nothing, found))
+            return _nothing(found)
+        return None
 
-    def _nothing(self, tensor: Any) -> Value:
-        """A tensor that sees nothing."""
-        shape = tuple(getattr(tensor, "shape", ()))
-        ones, zeros = (1,) * len(shape), (Fraction(0),) * len(shape)
-        none = Intervals(np.full(ones, EMPTY_LO), np.full(ones, EMPTY_HI))
-        axis = Axis({n: Reach(k, none) for n, k in KINDS.items()}, zeros)
-        return Value(shape, (axis, axis))
+    def adjust(self, step: Step) -> Step:
+        """Without gates, where the walk cannot tell them."""
+        return step if self.moves else _ungated(step)
+
+
+def _nothing(tensor: Any) -> Value:
+    """A tensor that sees nothing."""
+    shape = tuple(getattr(tensor, "shape", ()))
+    ones, zeros = (1,) * len(shape), (Fraction(0),) * len(shape)
+    none = Intervals(np.full(ones, EMPTY_LO), np.full(ones, EMPTY_HI))
+    axis = Axis({n: Reach(k, none) for n, k in KINDS.items()}, zeros)
+    return Value(shape, (axis, axis))
 
 
 def _ungated(step: Step) -> Step:

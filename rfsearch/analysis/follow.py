@@ -50,9 +50,30 @@ class Step:
         return self.result if isinstance(self.result, Value) else self.result[0]
 
 
-def follow(program: ExportedProgram, ignore_unknown: bool = False) -> Iterator[Step]:
-    """The operators that work on data, in the order of the graph."""
-    for _, found, _ in _Walk(program, ignore_unknown).nodes():
+Given = Callable[[fx.Node], Result | None]
+Adjust = Callable[[Step], Step]
+
+
+def _not_given(node: fx.Node) -> None:
+    del node
+
+
+def _as_it_is(step: Step) -> Step:
+    return step
+
+
+def follow(
+    program: ExportedProgram,
+    ignore_unknown: bool = False,
+    given: Given = _not_given,
+    adjust: Adjust = _as_it_is,
+) -> Iterator[Step]:
+    """The operators that work on data, in the order of the graph.
+
+    ``given`` may say what an input or an operator's output is, so that no rule is asked: to begin
+    somewhere else than at the image. ``adjust`` has the last word on every other step.
+    """
+    for _, found, _ in _Walk(program, ignore_unknown, given, adjust).nodes():
         if isinstance(found, Step):
             yield found
 
@@ -76,8 +97,15 @@ def trace_marked(
 class _Walk:
     """What is known of every node so far."""
 
-    def __init__(self, program: ExportedProgram, ignore_unknown: bool) -> None:
+    def __init__(
+        self,
+        program: ExportedProgram,
+        ignore_unknown: bool,
+        given: Given = _not_given,
+        adjust: Adjust = _as_it_is,
+    ) -> None:
         self.program, self.ignore_unknown = program, ignore_unknown
+        self.given, self.adjust = given, adjust
         self.values: dict[fx.Node, Any] = {}
         self.marks: dict[fx.Node, frozenset[str]] = {}
         self.numbers: dict[fx.Node, Any] = {}
@@ -114,8 +142,11 @@ class _Walk:
                 self.values[node] = found.result if isinstance(found, Step) else found
                 yield node, found, self.marks[node]
 
-    def _input(self, node: fx.Node) -> Value:
+    def _input(self, node: fx.Node) -> Result:
         """The image, or a constant that knows which parameter it is."""
+        known = self.given(node)
+        if known is not None:
+            return known
         shape = tuple(node.meta["val"].shape)
         if node.name in self.images:
             _, channels, height, width = shape
@@ -124,6 +155,9 @@ class _Walk:
         return Value(shape, (), frozenset([name] if name else []), lambda: self.stored[node.name])
 
     def _found(self, node: fx.Node) -> Step | Result:
+        known = self.given(node)
+        if known is not None:
+            return known
         if node.target is operator.getitem:
             part, index = node.args
             found: Result = self.values[part][index]  # type: ignore[index]
@@ -136,7 +170,7 @@ class _Walk:
             self.marks[node] |= {AT_LEAST}
         if rule.data_dependent(call):
             self.marks[node] |= {AT_MOST}
-        return Step(node, call, rule, rule.result(call), self.marks[node])
+        return self.adjust(Step(node, call, rule, rule.result(call), self.marks[node]))
 
     def _constants(self, node: fx.Node, call: Call) -> Result:
         """What is computed from constants, computed itself only if a rule asks for its numbers."""

@@ -84,8 +84,20 @@ def _renumbered(data: Sequence[Value], numbers: Indices) -> Value:
                 hi = _flat([part.hi for part in parts], data, EMPTY_HI, DEAD_HI)[numbers]
                 done[key] = Reach(kind, Intervals(lo, hi)).compact().intervals
             reaches[name] = Reach(kind, done[key])
-        axes.append(Axis(reaches, (None,) * numbers.ndim).settle(numbers.shape))
+        jumps = tuple(_still(data, columns, dim, numbers.shape) for dim in range(numbers.ndim))
+        axes.append(Axis(reaches, jumps).settle(numbers.shape))
     return Value(tuple(numbers.shape), tuple(axes))
+
+
+def _still(
+    data: Sequence[Value], columns: Sequence[Axis], dim: int, shape: tuple[int, ...]
+) -> Fraction | None:
+    """0 along a dimension of length 1, such as a batch, that was one before and held nothing;
+    elsewhere the arrays tell."""
+    alike = all(len(value.shape) == len(shape) and value.shape[dim] == 1 == shape[dim]
+                and axis.jumps[dim] == 0
+                for value, axis in zip(data, columns, strict=True))  # fmt: skip
+    return Fraction(0) if alike else None
 
 
 def _flat(arrays: Sequence[Indices], data: Sequence[Value], nothing: int, dead: int) -> Indices:

@@ -22,6 +22,7 @@ from rfsearch.analysis.verify import compare
 from rfsearch.backbones.models import ALIASES, SOURCES, Model, resolve
 from rfsearch.data.photographs import NAMES as PHOTOGRAPHS
 from rfsearch.data.photographs import photographs
+from rfsearch.engine.optimized import OptimizedFolder
 from rfsearch.engine.run import load, load_architecture
 from rfsearch.engine.settings import parse
 from rfsearch.errors import UserError, unknown
@@ -142,7 +143,7 @@ def analyze_and_tell(
         raise UserError(f"analyze takes one model, or two to compare, not {len(models)}")
     subjects = [_subject(model, options) for model in models]
     if form == "html" and len(models) == 1 and _is_run(models[0]):
-        subjects.append(_plain(RunFolder.existing(models[0]), subjects[0]))
+        subjects += _beside(Path(models[0]), subjects[0], options)
     readings = [_read(subject, options, note) for subject in subjects]
     agree = not any(reading.disagreements for reading in readings)
     if form == "html":
@@ -252,7 +253,9 @@ def _subject(model: nn.Module | str | Path, options: Options) -> Subject:
         size = parse_size(options.image_size or IMAGE_SIZE)
         return Subject(type(model).__name__, model, size, channels_of(model), "as given")
     if _is_run(model):
-        return _found(RunFolder.existing(model), options)
+        if optimized := OptimizedFolder.at(str(model)):
+            return _proposed(optimized, options)
+        return _found(RunFolder.existing(str(model)), options)
     if isinstance(model, Path) or "/" in model:
         raise UserError(f"there is no run folder {model}")
     size = parse_size(options.image_size or IMAGE_SIZE)
@@ -276,6 +279,25 @@ def _found(folder: RunFolder, options: Options) -> Subject:
     name = f"{folder.path.resolve().name}: found"
     return Subject(name, load(folder.path), size, taken.channels, "trained in the run",
                    tuple(taken.mean), tuple(taken.std))  # fmt: skip
+
+
+def _proposed(folder: OptimizedFolder, options: Options) -> Subject:
+    """The network that `rfsearch optimize` proposed."""
+    taken = folder.stored.taken
+    size = parse_size(options.image_size or taken.image_size)
+    weights = "trained alike" if folder.is_trained else f"random, seed {options.seed}"
+    return Subject(f"{folder.files.path.resolve().name}: proposed", folder.proposed(options.seed),
+                   size, taken.channels, weights, taken.mean, taken.std)  # fmt: skip
+
+
+def _beside(path: Path, subject: Subject, options: Options) -> list[Subject]:
+    """What a folder's network is compared with: plain, or the original."""
+    optimized = OptimizedFolder.at(path)
+    if optimized is None:
+        return [_plain(RunFolder.existing(path), subject)]
+    network = optimized.original(options.seed)
+    name = subject.name.removesuffix("proposed") + "original"
+    return [] if network is None else [replace(subject, name=name, module=network)]
 
 
 def _plain(folder: RunFolder, found: Subject) -> Subject:

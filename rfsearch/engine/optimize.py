@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from rfsearch import data
@@ -20,28 +20,29 @@ from rfsearch.analysis.walk import walk
 from rfsearch.backbones.models import resolve
 from rfsearch.engine.analyze import Options as Analysis
 from rfsearch.engine.analyze import analyze_and_tell, parse_size
+from rfsearch.engine.retrain import Training, dataset, expected_seconds, retrain, settled
+from rfsearch.engine.start import check_place
 from rfsearch.errors import UserError, unknown
 from rfsearch.optimize.kernel_level import Proposal, optimize_kernels
 from rfsearch.optimize.kernel_level import curve as kernel_curve
-from rfsearch.optimize.networks import build
 from rfsearch.optimize.proposal import Optimized
 from rfsearch.optimize.stage_level import Curve, optimize_stages
-from rfsearch.optimize.staged import ORIGINALS, Staged, original
-from rfsearch.reporting.optimize_page import Told, write_page
-from rfsearch.reporting.quantities import count
+from rfsearch.optimize.staged import ORIGINALS, Staged, figures, original
+from rfsearch.reporting.optimize_page import Told, trained_sentence, write_page
+from rfsearch.reporting.progress import Progress
+from rfsearch.reporting.quantities import clock, count, plural
 from rfsearch.seeds import stream
-from rfsearch.training.evaluation import accuracy
-from rfsearch.training.fit import Fit
-from rfsearch.training.processes import fabric
+from rfsearch.spaces import Input
 from rfsearch.training.randomness import seeded
-from rfsearch.training.recipe import Recipe
-from rfsearch.trials import replacing, write_json
+from rfsearch.trials import RunFolder, read_json, replacing, write_json
 
 LEVELS = ("stage", "kernel", "both")
-BUDGETS = {"quick": (4000, 1000, 8), "standard": (12000, 10000, 30), "paper": (0, 0, 150)}
-"""Budget → training images, test images (0: all) and epochs of a retraining."""
-RECIPE = Recipe()
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+Note = Callable[[str], None]
+
+
+def _silent(sentence: str) -> None:
+    del sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,60 +55,149 @@ class Options:
     max_params: str | None = None
     image_size: str | int = 224
     out: Path | None = None
+    resume: bool = False
     retrain: bool = False
     data: str = "digits"
     budget: str = "quick"
     seed: int = 0
+    download: bool = False
+    assignments: tuple[str, ...] = ()
 
 
-def optimize_and_tell(
-    model: str, options: Options, width: int = 100, note: Callable[[str], None] = lambda _: None
-) -> str:
+@dataclass(frozen=True)
+class Task:
+    """Options that were checked.
+
+    Attributes:
+        caps: most multiply-adds and parameters; None: the original's.
+        training: None where none is asked for.
+    """
+
+    model: str
+    level: str
+    epsilon: float
+    image_size: tuple[int, int]
+    caps: tuple[int | None, int | None]
+    seed: int
+    training: Training | None
+
+    def to_json(self) -> dict[str, Any]:
+        """config.json."""
+        return {
+            "verb": "optimize", "model": self.model, "level": self.level, "epsilon": self.epsilon,
+            "image_size": list(self.image_size), "max_macs": self.caps[0],
+            "max_params": self.caps[1], "seed": self.seed,
+            "training": self.training and self.training.to_json(),
+        }  # fmt: skip
+
+
+def optimize_and_tell(model: str, options: Options, width: int = 100, note: Note = _silent) -> str:
     """The command: writes the folder and returns what the terminal is told."""
-    if options.level not in LEVELS:
-        raise unknown("level", options.level, LEVELS)
-    if options.budget not in BUDGETS:
-        raise unknown("budget", options.budget, BUDGETS)
-    size = parse_size(options.image_size)
-    if not 0 <= options.epsilon < 1:
-        raise UserError(
-            f"--epsilon is a share of the score, from 0 to below 1, not {options.epsilon:g}"
-        )
-    caps = parse_amount(options.max_macs, "--max-macs"), parse_amount(
-        options.max_params, "--max-params")  # fmt: skip
+    task = _task(model, options)
     try:
         net = original(model)
     except UserError as why:
         resolve(model)
-        note(str(why))
+        note(f"{why}. Below is that; no folder is written")
         told = Analysis(image_size=options.image_size, gain=True)
         return analyze_and_tell([model], told, "table", None, width, note)[0]
-    folder = options.out or Path("runs") / f"{_bare(model)}-{options.level}-{size[0]}"
-    if folder.exists():
-        raise UserError(f"--out {folder} exists; name a folder that does not")
-    found, stages, kernels = _optimize(model, net, size, caps, options)
-    return _leave(found, stages, kernels, folder, options, note)
+    _check_size(model, net, task.image_size)
+    suffix = "-retrained" if task.training else ""
+    name = f"{_bare(model)}-{task.level}-{'x'.join(map(str, task.image_size))}{suffix}"
+    folder = RunFolder(options.out or Path("runs") / name)
+    if _is_finished(folder, task, options.resume):
+        return f"{folder.path} is finished already: {folder.report}"
+    made = None
+    if task.training:
+        made = dataset(task.training, task.image_size, options.download)
+        net = replace(net, classes=len(made.classes), channels=made.channels)
+    found, stages, kernels = _optimize(task, net)
+    return _leave(found, stages, kernels, task, made, folder, note)
+
+
+def _task(model: str, options: Options) -> Task:
+    """All that can be checked before anything is computed."""
+    if options.level not in LEVELS:
+        raise unknown("level", options.level, LEVELS)
+    if not 0 <= options.epsilon < 1:
+        raise UserError(
+            f"--epsilon is a share of the score, from 0 to below 1, not {options.epsilon:g}"
+        )
+    training = settled(options.data, options.budget, options.seed, options.assignments)
+    if options.assignments and not options.retrain:
+        raise UserError("--set changes how networks are trained; it goes with --retrain")
+    caps = (parse_amount(options.max_macs, "--max-macs"),
+            parse_amount(options.max_params, "--max-params"))  # fmt: skip
+    return Task(model, options.level, options.epsilon, parse_size(options.image_size), caps,
+                options.seed, training if options.retrain else None)  # fmt: skip
+
+
+def _check_size(model: str, net: Staged, image_size: tuple[int, int]) -> None:
+    """Refuse images of which the original leaves no pixel."""
+    if figures(net, image_size).fits:
+        return
+    least = next(n for n in range(1, 1024) if figures(net, (n, n)).fits)
+    raise UserError(
+        f"{model} cannot run on images of {image_size[0]}×{image_size[1]} pixels, so there is "
+        f"nothing to compare with; it takes {least} a side and more"
+    )
+
+
+def _is_finished(folder: RunFolder, task: Task, resume: bool) -> bool:
+    """Whether nothing is left to do in a folder; one that may not be written to is refused."""
+    if not folder.path.exists():
+        check_place(folder)
+        return False
+    begun = folder.path.is_dir() and folder.config.exists()
+    if begun and not resume:
+        raise UserError(
+            f"--out {folder.path} exists; go on with it by --resume, or name a folder that does "
+            "not"
+        )
+    if not begun:
+        if folder.path.is_dir() and not any(folder.path.iterdir()):
+            return False
+        raise UserError(f"--out {folder.path} exists; name a folder that does not")
+    stored, wanted = read_json(folder.config), task.to_json()
+    if changed := _differences(stored, {"format": 1, **wanted}):
+        raise UserError(
+            f"{folder.path} was begun with other options: {'; '.join(changed)}. Give the options "
+            "it was begun with, or another --out"
+        )
+    return folder.report.exists()
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    old, new = _flat(stored), _flat(wanted)
+    return [f"{key} {old.get(key)!r} → {new.get(key)!r}"
+            for key in sorted({*old, *new}) if old.get(key) != new.get(key)]  # fmt: skip
+
+
+def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in record.items():
+        inner = isinstance(value, dict)
+        found |= _flat(value, f"{before}{key}.") if inner else {f"{before}{key}": value}
+    return found
 
 
 def _bare(model: str) -> str:
     return re.sub(r"[^\w.]+", "-", model)
 
 
-def _optimize(
-    model: str, net: Staged, size: tuple[int, int], caps: tuple[int | None, int | None],
-    options: Options,
-) -> tuple[Optimized, Curve | None, list[Proposal]]:  # fmt: skip
+def _optimize(task: Task, net: Staged) -> tuple[Optimized, Curve | None, list[Proposal]]:
     stages = None
-    if options.level != "kernel":
-        stages = optimize_stages(net, size, *caps, seed=stream(options.seed, "optimize"))
+    if task.level != "kernel":
+        seed = stream(task.seed, "optimize")
+        stages = optimize_stages(net, task.image_size, *task.caps, seed=seed)
     proposed = stages.best.net if stages else net
     kernels, one = [], None
-    if options.level != "stage":
-        one = optimize_kernels(proposed, size, options.epsilon)
-        kernels = kernel_curve(proposed, size)
-    found = Optimized(model, size, net, proposed, one)
-    if options.level == "kernel":
-        _check_caps(found, caps)
+    if task.level != "stage":
+        one = optimize_kernels(proposed, task.image_size, task.epsilon)
+        kernels = kernel_curve(proposed, task.image_size)
+    found = Optimized(task.model, task.image_size, net, proposed, one)
+    if task.level == "kernel":
+        _check_caps(found, task.caps)
     return found, stages, kernels
 
 
@@ -137,30 +227,54 @@ def parse_amount(text: str | None, option: str) -> int | None:
     return amount
 
 
-def _new_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"--out {folder} cannot be written: {error.strerror}") from error
-
-
 def _leave(
-    found: Optimized, stages: Curve | None, kernels: list[Proposal], folder: Path,
-    options: Options, note: Callable[[str], None],
+    found: Optimized, stages: Curve | None, kernels: list[Proposal], task: Task,
+    made: data.Dataset | None, folder: RunFolder, note: Note,
 ) -> str:  # fmt: skip
     """All files, the page last."""
-    _new_folder(folder)
-    write_json(folder / "architecture.json", found.to_json())
-    _write(folder / "layers.csv", _layers(found))
+    write_json(folder.config, task.to_json())
+    _write_architecture(found, made, folder)
+    _write(folder.layers, _layers(found))
     if stages:
-        _write(folder / "curve.csv", _curve(stages))
+        _write(folder.path / "curve.csv", _curve(stages))
     note("measuring both networks on their graphs")
-    measured = [_measured(build(found.original), found), _measured(found.module(), found)]
-    trained = _retrain(found, options, note) if options.retrain else None
-    told = Told(found, stages, tuple(kernels), measured[0], measured[1], trained)
-    write_json(folder / "proposal.json", _record(told, options))
-    page = write_page(told, folder / "report.html")
+    measured = [_measured(found.original_module(), found), _measured(found.module(), found)]
+    told = Told(found, stages, tuple(kernels), measured[0], measured[1], None)
+    write_json(folder.path / "proposal.json", _record(told, task))
+    if task.training and made:
+        told = replace(told, trained=_trained(found, task.training, made, folder, note))
+    page = write_page(told, folder.report)
     return "\n".join([_sentence(told), str(page)])
+
+
+def _write_architecture(found: Optimized, made: data.Dataset | None, folder: RunFolder) -> None:
+    """architecture.json; of a folder that is gone on with it has to be the same."""
+    if made:
+        taken = Input(made.image_size, made.channels, made.mean, made.std)
+        record = found.to_json(taken, made.classes)
+    else:
+        record = found.to_json()
+    record = json.loads(json.dumps(record))  # as it is read again: no tuples
+    if folder.architecture.exists() and read_json(folder.architecture) != record:
+        raise UserError(
+            f"{folder.architecture} is not what these options lead to now; name another --out"
+        )
+    write_json(folder.architecture, record)
+
+
+def _trained(
+    found: Optimized, training: Training, made: data.Dataset, folder: RunFolder, note: Note
+) -> dict[str, Any]:
+    """What both networks reach, trained by one recipe."""
+    if folder.metrics.exists():
+        return read_json(folder.metrics)
+    with Progress() as progress:
+        if not folder.history.exists():
+            seconds = expected_seconds(found, training, made, folder, progress)
+            note(f"training both networks, {plural(training.plan.retrain_seeds, 'seed')} of "
+                 f"{plural(training.plan.retrain_epochs, 'epoch')}: about "
+                 f"{clock(seconds)}")  # fmt: skip
+        return retrain(found, training, made, folder, progress)
 
 
 def _measured(network: nn.Module, found: Optimized) -> Gains:
@@ -173,6 +287,7 @@ def _measured(network: nn.Module, found: Optimized) -> Gains:
 
 
 def _sentence(told: Told) -> str:
+    """What the terminal is told."""
     found = told.found
     params, macs, productive = found.after
     text = (
@@ -181,26 +296,21 @@ def _sentence(told: Told) -> str:
         f"{count(found.before.macs)} → {count(macs)}, productive score (3DRF-style) "
         f"{found.before.productive:.1f} → {productive:.1f}."
     )
-    if told.trained:
-        text += (f" Trained alike: {told.trained['original']:.1%} → "
-                 f"{told.trained['proposed']:.1%} of the test images right.")  # fmt: skip
-    return text
+    return f"{text} {trained_sentence(told.trained)}" if told.trained else text
 
 
-def _record(told: Told, options: Options) -> dict[str, Any]:
+def _record(told: Told, task: Task) -> dict[str, Any]:
     params, macs, productive = told.found.after
     return {
-        "format": 1,
-        "model": told.found.model,
-        "image_size": list(told.found.image_size),
-        "level": options.level,
-        "epsilon": options.epsilon,
+        "model": task.model,
+        "image_size": list(task.image_size),
+        "level": task.level,
+        "epsilon": task.epsilon,
         "exact": told.stages.exact if told.stages else None,
         "looked_at": told.stages.looked_at if told.stages else None,
         "original": asdict(told.found.before),
         "proposed": {"params": params, "macs": macs, "productive": productive},
         "measured": {"original": told.before.to_json(), "proposed": told.after.to_json()},
-        "trained": told.trained,
     }
 
 
@@ -217,49 +327,19 @@ def _layers(found: Optimized) -> list[dict[str, Any]]:
     rows = []
     for row in found.rows():
         cells: dict[str, Any] = {"name": row.name}
-        for side, one in (("before", row.before), ("after", row.after)):
+        sides = (("before", row.before), ("after", row.after))
+        for (side, one), earned in zip(sides, row.earned, strict=True):
             cells |= {f"{side}_kernel": one and one.layer.kernel,
                       f"{side}_stride": one and one.layer.stride,
                       f"{side}_field": one and one.after,
-                      f"{side}_earned": one and round(one.earned, 4)}  # fmt: skip
-        rows.append({**cells, "operator": row.kernel.label if row.after else "",
-                     "reason": row.reason})  # fmt: skip
+                      f"{side}_earned": None if earned is None else round(earned, 4)}  # fmt: skip
+        operator = row.kernel.label_on(row.after.layer) if row.after else ""
+        rows.append({**cells, "operator": operator, "reason": row.reason})
     return rows
 
 
 def _curve(stages: Curve) -> list[dict[str, Any]]:
     return [{"network": point.net.label, **asdict(point.figures)} for point in stages.points]
-
-
-def _retrain(found: Optimized, options: Options, note: Callable[[str], None]) -> dict[str, Any]:
-    """Both networks under one recipe, seed and data; accuracy on the untouched test split."""
-    images, test_images, epochs = BUDGETS[options.budget]
-    made = data.load(options.data, image_size=found.image_size, images=images or None,
-                     test_images=test_images or None)  # fmt: skip
-    classes, channels = len(made.classes), made.channels
-    changed = [replace(net, classes=classes, channels=channels)
-               for net in (found.original, found.proposed)]  # fmt: skip
-    kernels = found.kernels.kernels if found.kernels else None
-    result: dict[str, Any] = {"data": options.data, "budget": options.budget, "epochs": epochs,
-                              "seed": options.seed}  # fmt: skip
-    for name, net, own in (("original", changed[0], None), ("proposed", changed[1], kernels)):
-        note(f"training the {name} network for {epochs} epochs")
-        with seeded(stream(options.seed, "optimize", "weights")):
-            network = build(net, own)
-        result[name] = train(network, made, epochs, options.seed)
-    return result
-
-
-def train(network: nn.Module, made: data.Dataset, epochs: int, seed: int) -> float:
-    """Share of the test images right after ``epochs`` of the recipe."""
-    on = fabric("auto")
-    augmentation = data.Augmentation(data.AugmentationSettings(), made.mean, made.std, made.flips)
-    network.to(on.device).to(memory_format=torch.channels_last)
-    images = made.search.training().to(on.device)
-    fit = Fit(network, images, augmentation, RECIPE, epochs=epochs, seed=seed, fabric=on)
-    while not fit.finished:
-        fit.advance()
-    return accuracy(network, made.test.to(on.device), augmentation)
 
 
 MOVABLE = tuple(ORIGINALS)

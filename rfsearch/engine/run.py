@@ -6,7 +6,7 @@ through the same phases, passes over what is done and goes on in the middle of w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -101,6 +101,22 @@ class Trainer(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class Recorded(Protocol):
+    """What `drive` needs of a run: where its files are, and who is told."""
+
+    @property
+    def folder(self) -> RunFolder: ...
+
+    @property
+    def history(self) -> History: ...
+
+    @property
+    def progress(self) -> Progress: ...
+
+    def epochs_before(self, label: Mapping[str, Any]) -> int:
+        """Epochs of the same phase that were done before a training of this label."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A settled run with its data, its folder and its device."""
@@ -129,6 +145,10 @@ class Run:
     def backbone(self) -> spaces.Backbone:
         """The backbone with all its arguments."""
         return self.config.backbone_for(len(self.dataset.classes), self.dataset.channels)
+
+    def epochs_before(self, label: Mapping[str, Any]) -> int:
+        """Of the same network with other seeds."""
+        return int(label.get("retrain_seed", 0)) * self.config.plan.retrain_epochs
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network on the run's device, in the plan's layout."""
@@ -302,7 +322,7 @@ def network_of(kind: str, architecture: Architecture) -> nn.Module:
 
 
 def drive(
-    run: Run,
+    run: Recorded,
     name: str,
     trainer: Trainer,
     label: dict[str, Any],
@@ -327,7 +347,7 @@ def drive(
         run.progress.epoch(line)
 
 
-def lines_before(run: Run, label: dict[str, Any]) -> int:
+def lines_before(run: Recorded, label: dict[str, Any]) -> int:
     """The lines of the phases that came before: they stay when a checkpoint was deleted."""
     mark = label.get("phase", "search"), label.get("retrain_seed")
     lines = run.history.read()
@@ -335,10 +355,10 @@ def lines_before(run: Run, label: dict[str, Any]) -> int:
     return marks.index(mark) if mark in marks else len(lines)
 
 
-def _teller(run: Run, label: dict[str, Any], trainer: Trainer) -> Tick:
+def _teller(run: Recorded, label: dict[str, Any], trainer: Trainer) -> Tick:
     """Passes steps on to the progress display, with the phase and the epoch they belong to."""
     phase = label.get("phase", "search")
-    epoch = label.get("retrain_seed", 0) * run.config.plan.retrain_epochs + trainer.epoch + 1
+    epoch = run.epochs_before(label) + trainer.epoch + 1
 
     def tell(step: int, steps: int) -> None:
         run.progress.step(phase, epoch, step, steps)
@@ -352,10 +372,15 @@ def load_architecture(folder: RunFolder) -> Architecture:
 
 
 def load(folder: Path | str) -> nn.Module:
-    """The retrained network of a finished run, in evaluation mode.
+    """The retrained network of a finished run, in evaluation mode; of a folder of `rfsearch
+    optimize` the proposed network, with random weights where it was not retrained.
 
     It takes normalised images (N, C, H, W), float32, and gives logits (N, classes).
     """
+    from rfsearch.engine.optimized import OptimizedFolder  # its networks are torchvision's
+
+    if optimized := OptimizedFolder.at(folder):
+        return optimized.proposed()
     files = RunFolder.existing(folder)
     network = realise(load_architecture(files))
     checkpoint.load_weights(files.weights, network)

@@ -42,6 +42,11 @@ class Kernel:
             "rolling": f"DW + RPW g={self.groups} o={self.overlap}",
         }[self.name]  # fmt: skip
 
+    def label_on(self, layer: Layer) -> str:
+        """The same in place of this layer: before a 1×1 convolution nothing reads neighbours."""
+        alone = layer.kernel == 1 and self.name != "dense"
+        return self.label.partition(" + ")[2] if alone else self.label
+
     def params(self, layer: Layer) -> int:
         """Weights, and the numbers of the norm between its two parts."""
         pointwise = layer.inside * layer.filters // self.groups

@@ -16,6 +16,8 @@ from rfsearch.optimize.kernel_level import Choice, Proposal
 from rfsearch.optimize.networks import build
 from rfsearch.optimize.operators import DENSE, Kernel
 from rfsearch.optimize.staged import Figures, Seen, Staged, figures, seen
+from rfsearch.spaces import Input
+from rfsearch.trials import read_json
 
 FORMAT = 1
 BACKBONE = "staged"
@@ -23,13 +25,24 @@ BACKBONE = "staged"
 
 @dataclass(frozen=True)
 class Row:
-    """A layer before and after; None where it is not there. Earned: of the productive score."""
+    """A layer before and after; None where it is not there.
+
+    Attributes:
+        lost: of what it would earn with a dense kernel.
+    """
 
     name: str
     before: Seen | None
     after: Seen | None
     kernel: Kernel
     reason: str
+    lost: float = 0.0
+
+    @property
+    def earned(self) -> tuple[float | None, float | None]:
+        """Of the productive score, before and after."""
+        before = None if self.before is None else self.before.earned
+        return before, None if self.after is None else self.after.earned - self.lost
 
 
 @dataclass(frozen=True)
@@ -57,12 +70,30 @@ class Optimized:
         found = figures(self.proposed, self.image_size)
         if self.kernels is None:
             return found.params, found.macs, found.productive
-        lost = sum(self._lost(choice) for choice in self.kernels.choices)
         params = found.params - self.kernels.params_saved
-        return params, found.macs - self.kernels.macs_saved, found.productive - lost
+        return params, found.macs - self.kernels.macs_saved, self._productive()
+
+    def _productive(self) -> float:
+        """Along the heaviest path: beside a block with cheaper kernels that may be its
+        projection."""
+        lost = self._lost_by_layer()
+        main: dict[str, float] = {}
+        side: dict[str, float] = {}
+        for row in seen(self.proposed, self.image_size):
+            name = row.layer.name
+            block = ".".join(name.split(".")[:3])
+            if row.layer.side:
+                side[block] = row.mixed * row.productive
+            else:
+                main[block] = main.get(block, 0.0) + row.earned - lost.get(name, 0.0)
+        return sum(max(earned, side.get(block, 0.0)) for block, earned in main.items())
+
+    def _lost_by_layer(self) -> dict[str, float]:
+        choices = self.kernels.choices if self.kernels else ()
+        return {choice.name: self._lost(choice) for choice in choices}
 
     def _lost(self, choice: Choice) -> float:
-        """Of the productive score along the heaviest path: all of what a pointwise convolution
+        """Of what a layer earns: all of what a pointwise convolution
         would earn behind a spatial one after which the whole image is seen."""
         row, kernel = choice.row, choice.kernel
         if not row.productive or kernel == DENSE:
@@ -78,9 +109,17 @@ class Optimized:
         """The proposed network, freshly initialised."""
         return build(self.proposed, self.kernels.kernels if self.kernels else None)
 
-    def to_json(self) -> dict[str, Any]:
-        """architecture.json: this alone rebuilds the network."""
+    def original_module(self) -> nn.Module:
+        """The original, freshly initialised."""
+        return build(self.original)
+
+    def to_json(
+        self, taken: Input | None = None, classes: tuple[str, ...] | None = None
+    ) -> dict[str, Any]:
+        """architecture.json: this alone rebuilds the network. ``taken`` and ``classes`` are those
+        of the data it is trained on."""
         channels = self.proposed.channels
+        taken = taken or Input(self.image_size, channels, (0.0,) * channels, (1.0,) * channels)
         choices = [
             {"slot": one.name, "form": "replace",
              "operators": [{"name": one.kernel.name, "arguments": {
@@ -92,21 +131,52 @@ class Optimized:
             "backbone": {"name": BACKBONE, "arguments": self.proposed.to_json()},
             "space": "kernels",
             "choices": choices,
-            "input": {"image_size": list(self.image_size), "channels": channels,
-                      "mean": [0.0] * channels, "std": [1.0] * channels},
-            "classes": [str(i) for i in range(self.proposed.classes)],
-        }  # fmt: skip
+            "input": taken.to_json(),
+            "classes": list(classes or map(str, range(self.proposed.classes))),
+        }
 
 
-def load(path: Path) -> nn.Module:
-    """The network of an architecture.json that `rfsearch optimize` wrote, freshly initialised."""
+def is_proposal(path: Path) -> bool:
+    """Whether a file is an architecture.json of `rfsearch optimize`."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        return bool(record["backbone"]["name"] == BACKBONE)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A proposed network as its architecture.json has it."""
+
+    net: Staged
+    kernels: dict[str, Kernel]
+    taken: Input
+
+    def module(self) -> nn.Module:
+        """Freshly initialised."""
+        return build(self.net, self.kernels)
+
+
+def load(path: Path) -> Stored:
+    """The network of an architecture.json that `rfsearch optimize` wrote.
+
+    Raises:
+        UserError: another file, or one that was changed to what cannot be built.
+    """
+    record = read_json(path)
+    try:
         net = Staged.from_json(record["backbone"]["arguments"])
         kernels = {c["slot"]: _kernel(c["operators"][0]) for c in record["choices"]}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        stored = Stored(net, kernels, Input.from_json(record["input"]))
+        known = {row.layer.name: row.layer for row in seen(net, stored.taken.image_size)}
+    except (KeyError, TypeError, IndexError, AttributeError, UserError) as error:
         raise UserError(f"{path} holds no proposed network: {error}") from error
-    return build(net, kernels)
+    if wrong := sorted(set(kernels) - set(known)):
+        raise UserError(f"{path}: the network has no layer {', '.join(wrong)}")
+    if wrong := sorted(name for name, kernel in kernels.items() if not kernel.fits(known[name])):
+        raise UserError(f"{path}: the operator of {', '.join(wrong)} does not fit its channels")
+    return stored
 
 
 def _kernel(operator: dict[str, Any]) -> Kernel:
@@ -118,11 +188,13 @@ def _rows(proposal: Optimized) -> Iterator[Row]:
     old = {row.layer.name: row for row in seen(proposal.original, size)}
     new = {row.layer.name: row for row in seen(proposal.proposed, size)}
     choices = {c.name: c for c in proposal.kernels.choices} if proposal.kernels else {}
+    lost = proposal._lost_by_layer()
     names = sorted(old.keys() | new.keys(), key=lambda name: _order(name, old, new))
     for name in names:
         before, after, choice = old.get(name), new.get(name), choices.get(name)
         kernel = choice.kernel if choice else DENSE
-        yield Row(name, before, after, kernel, _reason(before, after, choice))
+        reason = _reason(before, after, choice)
+        yield Row(name, before, after, kernel, reason, lost.get(name, 0.0))
 
 
 def _order(name: str, old: dict[str, Seen], new: dict[str, Seen]) -> tuple[int, int, int]:

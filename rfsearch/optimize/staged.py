@@ -262,6 +262,9 @@ ORIGINALS: dict[str, Staged] = {
         Stage(w, b, s) for w, b, s in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)))),
     "resnet50": Staged("bottleneck", Stem(64), tuple(
         Stage(w, b, s) for w, b, s in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)))),
+    **{f"resnet{depth}": Staged("bottleneck", Stem(64), tuple(
+        Stage(w, b, s) for w, b, s in zip((64, 128, 256, 512), blocks, (1, 2, 2, 2), strict=True)))
+       for depth, blocks in ((101, (3, 4, 23, 3)), (152, (3, 8, 36, 3)))},
     "mobilenetv2": Staged("inverted", Stem(32, 3, 2, False), tuple(
         Stage(w, b, s, t) for t, w, b, s in (
             (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
@@ -281,6 +284,6 @@ def original(name: str) -> Staged:
     if bare not in ORIGINALS:
         raise UserError(
             f"the stages of {name} cannot be moved: they are known of {', '.join(ORIGINALS)} "
-            f"alone; `rfsearch analyze {name} --gain` tells what its layers earn"
+            f"alone. `rfsearch analyze {name} --gain` tells what its layers earn"
         )
     return ORIGINALS[bare]

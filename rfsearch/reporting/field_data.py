@@ -79,6 +79,34 @@ def _growth(reading: Reading, layers: Sequence[Layer], axis: str, told: str) -> 
 
 
 @dataclass(frozen=True)
+class Earned:
+    """What the layers that count add to the score: Δ log of rows × columns inside the image, and
+    log of the channels that one output reads. ``productive`` marks those whose input does not see
+    the whole image yet."""
+
+    name: str
+    layers: tuple[str, ...]
+    spatial: tuple[float, ...]
+    channels: tuple[float, ...]
+    productive: tuple[bool, ...]
+
+
+def earned(reading: Reading) -> Earned | None:
+    """None where the metric was not asked for, or no layer counts."""
+    if reading.gains is None:
+        return None
+    rows = [(layer, gain) for layer, gain in zip(reading.layers, reading.gains.rows, strict=True)
+            if gain.counts and gain.spatial + gain.channels > 0]  # fmt: skip
+    if not rows:
+        return None
+    return Earned(
+        reading.model, tuple(name_of(layer) for layer, _ in rows),
+        tuple(gain.spatial for _, gain in rows), tuple(gain.channels for _, gain in rows),
+        tuple(gain.productive for _, gain in rows),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Against:
     """Effective sizes over the field, a point per measured layer; pixels, heights."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rfsearch.reporting.colours import LIGHT
-from rfsearch.reporting.field_data import Against, Growth
+from rfsearch.reporting.field_data import Against, Earned, Growth
 from rfsearch.reporting.figures import Figure, label, layout, plain
 
 EFFECTIVE = {"effective_50": ("effective 50 %", "dot"), "effective_90": ("effective 90 %", "dash")}
@@ -55,6 +55,28 @@ def against(data: Against, colour: str) -> Figure:
         )  # fmt: skip
     figure.update_xaxes(title_text="field, pixels", type="log", **_doubling(top))
     figure.update_yaxes(title_text="effective, pixels", type="log", **_doubling(top))
+    return figure
+
+
+def earned(data: Earned, colour: str) -> Figure:
+    """A bar per layer, of pixels and channels; grey where its input sees the whole image."""
+    figure = Figure(layout=layout(380, hovermode="x unified", barmode="stack", bargap=0.15))
+    x = list(range(1, len(data.layers) + 1))
+    names = [plain(name) for name in data.layers]
+    idle = [0.0 if productive else a + b for a, b, productive in
+            zip(data.spatial, data.channels, data.productive, strict=True)]  # fmt: skip
+    parts = (("pixels", data.spatial, LIGHT[colour]), ("channels", data.channels, LIGHT["avg-3"]))
+    for name, values, fill in parts:
+        shown = [v if productive else 0.0
+                 for v, productive in zip(values, data.productive, strict=True)]  # fmt: skip
+        figure.add_bar(x=x, y=shown, name=name, marker={"color": fill}, customdata=names,
+                       hovertemplate="%{y:.2f} at %{customdata}")  # fmt: skip
+    if any(idle):
+        figure.add_bar(x=x, y=idle, name="sees all already", customdata=names,
+                       marker={"color": LIGHT["rule"]},
+                       hovertemplate="%{y:.2f} at %{customdata}")  # fmt: skip
+    figure.update_xaxes(title_text="layer, in order", rangemode="tozero")
+    figure.update_yaxes(title_text="added to the score", rangemode="tozero")
     return figure
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from rfsearch.analysis.gain import RULE
 from rfsearch.analysis.reading import Reading
 from rfsearch.errors import UserError
 from rfsearch.reporting import (
@@ -88,6 +89,7 @@ def parts(
         "networks": list(zip(readings, views, strict=True)),
         "growth_charts": _growth_charts(readings),
         "against_charts": _against_charts(readings),
+        "gain_charts": _gain_charts(readings),
         "measured": _measured(readings[0]),
         "picture_names": [one.name for one in images],
         "exchange": Markup(inline_json(exchange)),
@@ -106,10 +108,49 @@ def _totals(readings: Sequence[Reading]) -> tables.Table:
     """The networks in numbers, a column each."""
     sides = [layer_table.quantities_of(reading) for reading in readings]
     rows = [[cells[0][0], *(value for _, value in cells)] for cells in zip(*sides, strict=True)]
+    scores = [_scores(reading) for reading in readings]
+    rows += [[cells[0][0], *(value for _, value in cells)] for cells in zip(*scores, strict=True)]
     rows.append(["weights", *(reading.weights for reading in readings)])
     return tables.table("In numbers; fields are input pixels.", "",
                         ["quantity", *(reading.model for reading in readings)],
                         "l" + "r" * len(readings), rows)  # fmt: skip
+
+
+def _scores(reading: Reading) -> list[tuple[str, str]]:
+    """What the metric comes to, where it was asked for."""
+    if reading.gains is None:
+        return []
+    score, productive = reading.gains.score, reading.gains.productive
+    return [
+        ("score (3DRF-style)", f"{score.total:.1f}"),
+        ("productive score", f"{productive.total:.1f}"),
+        ("productive score, heaviest path", f"{productive.path:.1f}"),
+    ]
+
+
+def _gain_charts(readings: Sequence[Reading]) -> list[Chart]:
+    found = []
+    for index, reading in enumerate(readings):
+        data = field_data.earned(reading)
+        if data is not None:
+            figure = field_figures.earned(data, COLOURS[index])
+            idle = data.productive.count(False)
+            rows = [[name, f"{a:.2f}", f"{b:.2f}", "yes" if live else "no"] for name, a, b, live in
+                    zip(data.layers, data.spatial, data.channels, data.productive,
+                        strict=True)]  # fmt: skip
+            numbers = tables.table("Natural logarithms; only productive layers count for the "
+                                   "productive score.", "",
+                                   ["layer", "pixels", "channels", "productive"], "lrrl",
+                                   rows)  # fmt: skip
+            found.append(
+                Chart(
+                    f"gain-{index}", f"{data.name}: what each layer adds",
+                    f"Of {len(data.layers)} layers that count in {data.name}, {idle} see the "
+                    "whole image already.", figures.as_json(figure), int(figure.layout.height),
+                    numbers, note=f"{RULE}. A reconstruction.",
+                )
+            )  # fmt: skip
+    return found
 
 
 def _measured(reading: Reading) -> str:

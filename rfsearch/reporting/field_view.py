@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rfsearch.analysis.gain import Gain
 from rfsearch.analysis.layers import Layer
 from rfsearch.analysis.reading import Reading
 from rfsearch.analysis.squares import Mass, square_box
 from rfsearch.analysis.units import Box
 from rfsearch.reporting import pictures
+from rfsearch.reporting.gain_table import MILLION, THOUSAND, remark
 from rfsearch.reporting.layer_table import bound, kernel, name_of, sees_new, told_rows
 from rfsearch.reporting.quantities import count, percent, size
 
@@ -93,6 +95,7 @@ def _columns(reading: Reading) -> list[_Column]:
                     _pixels("effective 90 %", "effective_90")]  # fmt: skip
     return [
         *columns,
+        *_gain_columns(reading),
         _Column("sees new", lambda row: Cell(sees_new(row), sees_new(row))),
         _Column("padding", lambda row: Cell(
             percent(row.padding_share, 0) if row.padding_share else "", row.padding_share or "")),
@@ -100,6 +103,34 @@ def _columns(reading: Reading) -> list[_Column]:
                                                row.params)),
         _Column("MACs", lambda row: Cell(count(row.macs) if row.macs else "", row.macs)),
     ]  # fmt: skip
+
+
+def _gain_columns(reading: Reading) -> list[_Column]:
+    """What a layer adds, where the metric was asked for."""
+    if reading.gains is None:
+        return []
+    own = {id(row): gain for row, gain in zip(reading.layers, reading.gains.rows, strict=True)}
+
+    def number(heading: str, value: Callable[[Gain], float | None], digits: str) -> _Column:
+        def cell(row: Layer) -> Cell:
+            found = value(own[id(row)])
+            return Cell("") if found is None else Cell(f"{found:{digits}}", found)
+
+        return _Column(heading, cell)
+
+    return [
+        number("stage", lambda gain: gain.stage + 1, "d"),
+        number("local field", lambda gain: gain.local_field, ",d"),
+        number("cumulative field", lambda gain: gain.cumulative_field, ",d"),
+        number("gain", lambda gain: gain.gain, ".3g"),
+        number("per M MACs", lambda gain: _scaled(gain.gain_per_mac, MILLION), ".3g"),
+        number("per k params", lambda gain: _scaled(gain.gain_per_param, THOUSAND), ".3g"),
+        _Column("earns", lambda row: Cell(remark(own[id(row)]) or "yes")),
+    ]
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    return None if value is None else value * scale
 
 
 def _pixels(heading: str, column: str) -> _Column:

@@ -14,7 +14,7 @@ from rfsearch.optimize.staged import Seen
 from rfsearch.reporting import figures, tables
 from rfsearch.reporting.charts import Chart
 from rfsearch.reporting.colours import LIGHT
-from rfsearch.reporting.quantities import MISSING, count
+from rfsearch.reporting.quantities import MISSING, count, plural, points, seconds
 from rfsearch.reporting.template import base, put, template
 
 
@@ -86,15 +86,28 @@ def _sentences(told: Told) -> list[str]:
             "all of its channels and its field."
         )
     if told.trained:
-        one = told.trained
-        found.append(
-            f"Trained alike on {one['data']} for {one['epochs']} epochs, seed {one['seed']}: "
-            f"{one['original']:.1%} of the test images right before, {one['proposed']:.1%} after. "
-            "One seed says little."
-        )
+        found.insert(0, trained_sentence(told.trained))
     else:
         found.append("Neither network was trained; --retrain trains both under one recipe.")
     return found
+
+
+def trained_sentence(trained: dict[str, Any]) -> str:
+    """What a retraining found; the difference as it is, with no verdict from few seeds."""
+    plan, gap = trained["plan"], trained["difference"]
+    before, after = (_spread(trained["networks"][kind]) for kind in ("original", "proposed"))
+    each = ", ".join(points(one) for one in gap["by_seed"])
+    return (
+        f"Trained alike on {trained['train_images']:,} images of {trained['data']} for "
+        f"{plan['retrain_epochs']} epochs: {before} of the test images right before, {after} "
+        f"after; {points(gap['mean'])} points (by seed {each}). "
+        f"{plural(plan['retrain_seeds'], 'seed').capitalize()}: too few for a verdict."
+    )
+
+
+def _spread(one: dict[str, Any]) -> str:
+    deviation = "" if one["sd"] is None else f" ± {100 * one['sd']:.1f}"
+    return f"{100 * one['mean']:.1f}{deviation} %"
 
 
 def _totals(told: Told) -> tables.Table:
@@ -110,8 +123,22 @@ def _totals(told: Told) -> tables.Table:
          *(f"{g.productive.total:.1f}" for g in (told.before, told.after))],
         ["score, every edge", *(f"{g.score.total:.1f}" for g in (told.before, told.after))],
     ]  # fmt: skip
+    if told.trained:
+        rows = [*_trained_rows(told.trained), *rows]
     return tables.table("Before and after.", "proposal.json", ["quantity", "original", "proposed"],
                         "lrr", rows)  # fmt: skip
+
+
+def _trained_rows(trained: dict[str, Any]) -> list[list[str]]:
+    both = [trained["networks"][kind] for kind in ("original", "proposed")]
+    threads = both[0]["latency"]["threads"]
+    device = both[0]["latency"]["device"]
+    return [
+        [f"accuracy, test split, n = {len(both[0]['accuracies'])}", *map(_spread, both)],
+        [f"latency, one image, {device}, {plural(threads, 'thread')}",
+         *(seconds(one["latency"]["seconds"]) for one in both)],
+        ["training, all seeds", *(seconds(one["seconds"]) for one in both)],
+    ]  # fmt: skip
 
 
 def _layers(told: Told) -> tables.Table:
@@ -123,15 +150,18 @@ def _layers(told: Told) -> tables.Table:
 
 
 def _cells(row: Row) -> list[str]:
-    operator = row.kernel.label if row.after and row.kernel.name != "dense" else ""
-    return [row.name, *_half(row.before), *_half(row.after), operator, row.reason]
+    replaced = row.after if row.kernel.name != "dense" else None
+    operator = row.kernel.label_on(replaced.layer) if replaced else ""
+    earned = row.earned
+    return [row.name, *_half(row.before, earned[0]), *_half(row.after, earned[1]), operator,
+            row.reason]  # fmt: skip
 
 
-def _half(one: Seen | None) -> list[str]:
-    if one is None:
+def _half(one: Seen | None, earned: float | None) -> list[str]:
+    if one is None or earned is None:
         return [MISSING] * 3
     kernel = f"{one.layer.kernel}" + (f"/{one.layer.stride}" if one.layer.stride > 1 else "")
-    return [kernel, str(one.after), f"{one.earned:.1f}"]
+    return [kernel, str(one.after), f"{earned:.1f}"]
 
 
 def _stage_charts(told: Told) -> list[Chart]:
@@ -173,14 +203,18 @@ def _kernel_charts(told: Told) -> list[Chart]:
     figure.add_scatter(x=[one.epsilon for one in told.kernels], y=left, mode="lines+markers",
                        name="parameters", line={"color": LIGHT["found"], "width": 2},
                        hovertemplate="ε %{x}: %{y:.4s}<extra></extra>")  # fmt: skip
-    figure.update_xaxes(title_text="ε, share of a stage's trainable score given up")
-    figure.update_yaxes(title_text="parameters of replaceable convolutions", rangemode="tozero")
-    held = [", ".join(sorted({c.kernel.label for c in one.choices})) for one in told.kernels]
+    figure.update_xaxes(title_text="ε, share of the score given up")
+    figure.update_yaxes(title_text="parameters", rangemode="tozero")
+    held = [
+        ", ".join(sorted({c.kernel.label_on(c.row.layer) for c in one.choices}))
+        for one in told.kernels
+    ]
     rows = [[f"{one.epsilon:g}", count(n), text]
             for one, n, text in zip(told.kernels, left, held, strict=True)]  # fmt: skip
     numbers = tables.table("Cheapest operators by ε.", "", ["ε", "parameters", "operators"],
                            "lrl", rows)  # fmt: skip
     return [Chart("kernels", "Kernels: parameters against ε",
                   f"From {left[0]:,} to {left[-1]:,} parameters.", figures.as_json(figure), 380,
-                  numbers, note="Dense they have "
+                  numbers, note="Of convolutions that may be replaced, by the share of a stage's "
+                  "trainable score that may be lost. Dense they have "
                   f"{count(left[0] + told.kernels[0].params_saved)}.")]  # fmt: skip

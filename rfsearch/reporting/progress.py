@@ -28,6 +28,8 @@ TITLES = {
     "search": "searching",
     "found": "training found",
     "plain": "training plain",
+    "original": "training the original",
+    "proposed": "training the proposal",
     "measure": "measuring",
 }
 

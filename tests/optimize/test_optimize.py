@@ -56,7 +56,9 @@ def test_closed_form_equals_the_graph(net):
     assert found.productive == pytest.approx(metric.productive.path)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "mobilenetv2", "vgg16"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenetv2", "vgg16"]
+)
 def test_originals_are_torchvisions(name):
     with torch.device("meta"):
         published = models.get_model("mobilenet_v2" if name == "mobilenetv2" else name)
@@ -170,6 +172,15 @@ def test_an_operator_is_what_it_says(kernel):
     assert torch.equal(torch.stack(reads), torch.from_numpy(kernel.reads(row.layer)))
 
 
+def test_a_label_fits_the_layer():
+    rows = {row.layer.name: row.layer for row in seen(NECK, (16, 16))}
+    rolling = Kernel("rolling", 2, 0.5)
+    assert rolling.label_on(rows["stages.0.0.conv2"]) == "DW + RPW g=2 o=0.5"
+    assert rolling.label_on(rows["stages.0.0.conv1"]) == "RPW g=2 o=0.5"
+    assert Kernel("grouped", 4).label_on(rows["stages.0.0.conv1"]) == "grouped PW g=4, shuffle"
+    assert DENSE.label_on(rows["stages.0.0.conv1"]) == "dense"
+
+
 def test_a_proposal_is_rebuilt_from_its_file_alone(tmp_path):
     rows = {row.layer.name: row for row in seen(SMALL, (16, 16))}
     choices = tuple(Choice(rows[n], k, 0.0, 0.0) for n, k in ROLLED.items())
@@ -178,7 +189,7 @@ def test_a_proposal_is_rebuilt_from_its_file_alone(tmp_path):
     file.write_text(json.dumps(found.to_json()))
     torch.manual_seed(0)
     first = found.module().eval()
-    second = load(file).eval()
+    second = load(file).module().eval()
     second.load_state_dict(first.state_dict())
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(first(x), second(x))
@@ -187,7 +198,7 @@ def test_a_proposal_is_rebuilt_from_its_file_alone(tmp_path):
     assert params == analysis.totals.params
     assert macs == analysis.totals.macs
     assert productive == pytest.approx(metric.productive.path)
-    file.write_text("{}")
+    file.write_text('{"format": 1}')
     with pytest.raises(UserError, match="holds no proposed network"):
         load(file)
 

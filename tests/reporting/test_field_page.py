@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,12 +15,21 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
+from rfsearch.analysis.gain import gains
 from rfsearch.analysis.layers import write_layers
 from rfsearch.analysis.reading import Effective, Reading, read, with_effective
 from rfsearch.analysis.walk import walk
 from rfsearch.data.photographs import photographs
 from rfsearch.errors import UserError
-from rfsearch.reporting import field_data, field_page, field_records, figures, page, pictures
+from rfsearch.reporting import (
+    field_data,
+    field_figures,
+    field_page,
+    field_records,
+    figures,
+    page,
+    pictures,
+)
 from rfsearch.reporting.field_page import Picture, render, write_page
 from rfsearch.reporting.layer_table import merged, told_rows
 from rfsearch.reporting.records import read as read_records
@@ -161,6 +171,29 @@ def test_growth_has_a_band_and_the_image():
     tall = nn.Sequential(nn.Conv2d(3, 3, (5, 3), padding=(2, 1)))
     axes = [one.axis for one in field_data.growths([reading(net=tall, effective=False)])]
     assert axes == ["height", "width"]
+
+
+def test_gain_has_columns_a_chart_and_scores():
+    """Every number of the table and the chart is one of the metric's."""
+    torch.manual_seed(0)
+    reading, program = read(Net().eval(), (16, 16), 3, "net", "random")
+    assert "cumulative field" not in render([reading], [])
+    metric = gains(Net(), program, reading.analysis)
+    with_gain = replace(reading, gains=metric)
+    text = render([with_gain], [])
+    for heading in ("local field", "cumulative field", "gain", "per M MACs", "earns"):
+        assert f">{heading}</th>" in text
+    body = next(i for i, row in enumerate(reading.layers) if row.name == "body")
+    assert f">{metric.rows[body].cumulative_field:,d}</td>" in text
+    assert f">{metric.score.total:.1f}</td>" in text
+    data = field_data.earned(with_gain)
+    assert sum(data.spatial) == pytest.approx(metric.score.spatial)
+    assert sum(data.channels) == pytest.approx(metric.score.channels)
+    kept = [a + b for a, b, live in zip(data.spatial, data.channels, data.productive, strict=True)
+            if live]  # fmt: skip
+    assert sum(kept) == pytest.approx(metric.productive.total)
+    figure = field_figures.earned(data, "found")
+    assert sum(sum(bar.y) for bar in figure.data) == pytest.approx(metric.score.total)
 
 
 def test_rows_of_two_networks_keep_their_order():
