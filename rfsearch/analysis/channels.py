@@ -32,8 +32,10 @@ from rfsearch.analysis.follow import Step, follow
 from rfsearch.analysis.reach import KINDS, Axis, Reach
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals, pixels
 
-BATCH = 128
-"""Channels of the reference that are followed at a time."""
+MOST = 128
+"""Channels of the reference that are followed at a time, at most."""
+NUMBERS = 2**19
+"""Of a tensor, times the channels followed, in places alike over the map: what memory allows."""
 PRODUCTS = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul.Scalar, torch.ops.aten.mul_.Tensor)
 
 
@@ -83,19 +85,23 @@ def follow_from(
 
 
 def channels_from(
-    program: ExportedProgram, reference: Reference, wanted: frozenset[str], unknown: bool = False
+    program: ExportedProgram,
+    reference: Reference,
+    wanted: frozenset[str],
+    batch: int,
+    unknown: bool = False,
 ) -> dict[str, tuple[Reached, tuple[Reached, ...]]]:
     """For each operator: how many channels of the reference its output and its inputs see.
 
-    ``program`` stands in `batched`.
+    ``program`` has the shapes of ``batch`` images, as in `batched`.
     """
     found: dict[str, list[list[Reached]]] = {}
-    for first in range(0, reference.channels, BATCH):
-        num = min(BATCH, reference.channels - first)
-        seed = _in_channels(reference, first, num)
+    for first in range(0, reference.channels, batch):
+        num = min(batch, reference.channels - first)
+        seed = _in_channels(reference, first, num, batch)
         for step in _From(program, reference.node, seed, wanted).steps(unknown):
             values = [step.output, *step.call.data]
-            found.setdefault(step.node.name, []).append([_reached(v, num) for v in values])
+            found.setdefault(step.node.name, []).append([_reached(v, num, batch) for v in values])
     return {name: _added(parts) for name, parts in found.items()}
 
 
@@ -137,26 +143,26 @@ def _sum(parts: Sequence[Reached]) -> Reached:
     return Reached((total(0), total(1)))
 
 
-def _reached(value: Value, num: int) -> Reached:
-    """How many of ``num`` images an element has something from."""
+def _reached(value: Value, num: int, batch: int) -> Reached:
+    """How many of the first ``num`` images of a batch an element has something from."""
     if not value.is_data:
         zero = np.zeros((1,), dtype=np.int64)
         return Reached((zero, zero))
     reaches = value.axes[0].reaches
-    return Reached(
-        (_count(value, reaches["seen"], num), _count(value, reaches["seen_no_gates"], num))
-    )
+    kinds = ("seen", "seen_no_gates")
+    strict, no_gates = (_count(value, reaches[kind], num, batch) for kind in kinds)
+    return Reached((strict, no_gates))
 
 
-def _count(value: Value, reach: Reach, num: int) -> Indices | None:
+def _count(value: Value, reach: Reach, num: int, batch: int) -> Indices | None:
     something = np.broadcast_arrays(reach.lo, reach.hi)
     hit = something[1] >= something[0]
     length = value.shape[0]
-    if length % BATCH:
+    if length % batch:
         return None
     if hit.shape[0] == 1:  # nothing varies over the batch: all of it or none
         return hit * np.int64(num)
-    by_image = hit.reshape(BATCH, length // BATCH, *hit.shape[1:])
+    by_image = hit.reshape(batch, length // batch, *hit.shape[1:])
     counts: Indices = by_image.sum(0)
     return counts
 
@@ -173,26 +179,34 @@ def _in_pixels(reference: Reference) -> Value:
     return Value(reference.shape, tuple(axes))
 
 
-def _in_channels(reference: Reference, first: int, num: int) -> Value:
+def _in_channels(reference: Reference, first: int, num: int, batch: int) -> Value:
     """Image b of a batch has something in channel first + b, for all b below ``num``."""
-    form = [BATCH, 1, 1, 1]
+    form = [batch, 1, 1, 1]
     form[reference.dims[0]] = reference.channels
-    lo = np.full((BATCH, reference.channels), EMPTY_LO)
-    hi = np.full((BATCH, reference.channels), EMPTY_HI)
+    lo = np.full((batch, reference.channels), EMPTY_LO)
+    hi = np.full((batch, reference.channels), EMPTY_HI)
     at = np.arange(num)
     lo[at, first + at] = hi[at, first + at] = 0
     both = Intervals(lo.reshape(form), hi.reshape(form))
     axis = Axis({n: Reach(k, both) for n, k in KINDS.items()}, (Fraction(0),) * 4)
-    return Value((BATCH, *reference.shape[1:]), (axis, axis))
+    return Value((batch, *reference.shape[1:]), (axis, axis))
+
+
+def at_a_time(program: ExportedProgram) -> int:
+    """Channels of a reference to follow together: `MOST`, fewer where tensors have very many
+    channels, as what overlapping windows gather."""
+    shapes = [getattr(node.meta.get("val"), "shape", ()) for node in program.graph.nodes]
+    widest = max((max(shape[1:], default=1) for shape in shapes), default=1)
+    return max(1, min(MOST, NUMBERS // int(widest)))
 
 
 @contextmanager
-def batched(program: ExportedProgram) -> Iterator[bool]:
-    """The program with the shapes it has for `BATCH` images, for a while; False, and as it was,
+def batched(program: ExportedProgram, batch: int) -> Iterator[bool]:
+    """The program with the shapes it has for ``batch`` images, for a while; False, and as it was,
     where it has numbers in it that hold for one image alone."""
     old = {node: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
     try:
-        shapes = _shapes(program)
+        shapes = _shapes(program, batch)
     except RuntimeError:
         yield False
         return
@@ -206,15 +220,15 @@ def batched(program: ExportedProgram) -> Iterator[bool]:
 
 
 @torch.no_grad()
-def _shapes(program: ExportedProgram) -> dict[fx.Node, Any]:
-    """Every node's value for `BATCH` images, as a tensor without data."""
+def _shapes(program: ExportedProgram, batch: int) -> dict[fx.Node, Any]:
+    """Every node's value for ``batch`` images, as a tensor without data."""
     stored = {name: tensor.to("meta") for name, tensor in constants(program).items()}
     images = set(program.graph_signature.user_inputs)
     values: dict[fx.Node, Any] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
             one = node.meta["val"]
-            many = torch.empty((BATCH, *one.shape[1:]), dtype=one.dtype, device="meta")
+            many = torch.empty((batch, *one.shape[1:]), dtype=one.dtype, device="meta")
             values[node] = many if node.name in images else stored[node.name]
         elif node.op == "call_function":
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)

@@ -38,9 +38,9 @@ from torch.export import ExportedProgram
 from rfsearch.analysis.call import Window
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.channels import (
-    BATCH,
     Reached,
     area,
+    at_a_time,
     batched,
     channels_from,
     extent_of,
@@ -197,14 +197,16 @@ def _counts(
 ) -> list[dict[str, Counts]]:  # fmt: skip
     """Channels of the reference behind every layer, by stage."""
 
+    batch = at_a_time(program)
+
     def count(graph: ExportedProgram) -> list[dict[str, Counts]]:
-        return [channels_from(graph, part.reference, _nodes(analysis, part), unknown)
+        return [channels_from(graph, part.reference, _nodes(analysis, part), batch, unknown)
                 for part in parts]  # fmt: skip
 
-    with batched(program) as can:
+    with batched(program, batch) as can:
         if can:
             return count(program)
-    return count(capture(module, analysis.image_size, channels, BATCH))
+    return count(capture(module, analysis.image_size, channels, batch))
 
 
 def _nodes(analysis: Analysis, part: Part) -> frozenset[str]:

@@ -327,7 +327,11 @@ def test_stages_follow_each_other():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"threshold": 0.15}, {"null": "signs", "deadline": "pair"}, {"form": "paper"}],
+    [
+        {"threshold": 0.15},
+        {"null": "signs", "deadline": "pair", "threshold": 0.15},
+        {"form": "paper"},
+    ],
     ids=["residual", "signs", "paper"],
 )
 def test_stopped_at_any_epoch_equals_never_stopped(tiny, tmp_path, settings):
