@@ -868,6 +868,11 @@ def test_a_folder_that_cannot_be_made(place):
     assert "--out /proc/run cannot be written" in found
 
 
+def test_a_proposal_is_no_run(tmp_path):
+    (tmp_path / "proposal.json").write_text("{}")
+    assert "holds a proposal" in mistake("report", tmp_path, folder=tmp_path)
+
+
 def test_debug_shows_where_a_mistake_was_found(place):
     found = invoke("spaces", "poling", "--debug")
     assert isinstance(found.exception, UserError)

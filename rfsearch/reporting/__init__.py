@@ -17,9 +17,15 @@ def write_report(run_folder: Path) -> Path:
 
     A folder that is missing, is no run or is not finished raises ``UserError``.
     """
+    from rfsearch.errors import UserError
     from rfsearch.reporting import compare_page, compare_records, page
 
     folder = Path(run_folder)
+    if (folder / "proposal.json").exists():
+        raise UserError(
+            f"{folder} holds a proposal, whose page `rfsearch optimize` wrote; "
+            "`rfsearch report` takes folders of run and compare"
+        )
     if compare_records.is_comparison(folder):
         return compare_page.write(folder)
     return page.write(folder)
