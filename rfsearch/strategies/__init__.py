@@ -1,7 +1,8 @@
 """How to look for an architecture.
 
-To add a strategy: one function ``Task → Strategy`` and one line in `STRATEGIES`; it is resolved
-only when it is asked for, so that a library nobody named is never imported.
+To add a strategy: one function ``Task → Strategy`` and one line in `STRATEGIES`, or one line there
+and its proposals in `proposers.PROPOSERS`. It is resolved only when it is asked for, so that a
+library nobody named is never imported.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Entry:
     """A strategy of the table.
 
     Attributes:
-        factory: where the function ``Task → Strategy`` stands.
+        factory: where the function ``Task → Strategy`` stands; one that spends trials is given
+            the strategy's name too, and proposes what stands under it in ``PROPOSERS``.
         spends: what its budget counts: epochs of a supernet, trials, or first one then the other.
         start: the setting that says after how many trials it is more than random search.
         costs: whether it needs the cost of networks.
@@ -42,7 +44,7 @@ class Entry:
 
 
 _PMPL = "rfsearch.strategies.supernets:pmpl"
-_SAMPLED, _SUPERNETS = "rfsearch.strategies.sampled", "rfsearch.strategies.supernets"
+_SAMPLED = "rfsearch.strategies.sampled:Sampled"
 STRATEGIES: dict[str, Entry] = {
     "pmpl": Entry(_PMPL, "epochs"),
     # First-order DARTS (arXiv 1806.09055): nothing freezes, the arg-max at the end.
@@ -52,18 +54,18 @@ STRATEGIES: dict[str, Entry] = {
     "pmpl-masked": Entry(_PMPL, "epochs", settings={"select": "masking"}),
     "pmpl-subset": Entry(_PMPL, "epochs", settings={"mixing": "subset"}),
     "pmpl-sampled": Entry(_PMPL, "epochs", settings={"mixing": "sampled"}),
-    "random-shared": Entry(f"{_SUPERNETS}:RandomShared", "both"),
-    "random": Entry(f"{_SAMPLED}:random", "trials"),
-    "tpe": Entry(f"{_SAMPLED}:tpe", "trials", start="startup"),
-    "gp": Entry(f"{_SAMPLED}:gp", "trials", start="startup"),
-    "nsga2": Entry(f"{_SAMPLED}:nsga2", "trials", start="population", costs=True),
-    "asha": Entry(f"{_SAMPLED}:asha", "trials"),
-    "evolution": Entry(f"{_SAMPLED}:evolution", "trials", start="population"),
+    "random-shared": Entry("rfsearch.strategies.supernets:RandomShared", "both"),
+    "random": Entry(_SAMPLED, "trials"),
+    "tpe": Entry(_SAMPLED, "trials", start="startup"),
+    "gp": Entry(_SAMPLED, "trials", start="startup"),
+    "nsga2": Entry(_SAMPLED, "trials", start="population", costs=True),
+    "asha": Entry(_SAMPLED, "trials"),
+    "evolution": Entry(_SAMPLED, "trials", start="population"),
     "nni-darts": Entry("rfsearch.strategies.nni_oneshot:darts", "epochs"),
     "nni-gumbel": Entry("rfsearch.strategies.nni_oneshot:gumbel", "epochs"),
-    "nni-tpe": Entry(f"{_SAMPLED}:nni_tpe", "trials", start="startup"),
-    "nni-random": Entry(f"{_SAMPLED}:nni_random", "trials"),
-    "nni-evolution": Entry(f"{_SAMPLED}:nni_evolution", "trials", start="population"),
+    "nni-tpe": Entry(_SAMPLED, "trials", start="startup"),
+    "nni-random": Entry(_SAMPLED, "trials"),
+    "nni-evolution": Entry(_SAMPLED, "trials", start="population"),
 }
 
 
@@ -105,8 +107,10 @@ class Tries(Protocol):
 
 def resolve(name: str) -> Callable[[Task], Strategy]:
     """The function that begins a search of the strategy called ``name``."""
-    found: Callable[[Task], Strategy] = pkgutil.resolve_name(entry(name).factory)
+    found: Callable[..., Strategy] = pkgutil.resolve_name(entry(name).factory)
     settings: Any = entry(name).settings
+    if entry(name).spends == "trials":
+        return lambda task: found(task, name)
     if not settings:
         return found
     return lambda task: found(replace(task, pmpl=replace(task.pmpl, **settings)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -30,11 +29,14 @@ class Sampled:
     A trial trains on the proxy's images (of the weights and alpha splits) for the proxy's epochs
     and is scored on the selection split. Its weights and batches have a seed of their own, so
     that a network proposed twice is measured twice.
+
+    Args:
+        name: of the strategy, whose proposals stand in `PROPOSERS`.
     """
 
-    def __init__(self, task: Task, proposer: Callable[[], Proposer]) -> None:
+    def __init__(self, task: Task, name: str) -> None:
         self.task = task
-        self._bare = proposer
+        self.name = name
         self.proposer = self.new_proposer()
         self.images = proxy_images(task)
         self.tried: list[Tried] = []
@@ -42,9 +44,11 @@ class Sampled:
 
     def new_proposer(self) -> Proposer:
         """One that has seen nothing, within the caps where there are any."""
-        if not self.task.caps.limits or self.task.costs is None:
-            return self._bare()
-        return Within(self._bare(), self.task.caps, self.task.costs)
+        task = self.task
+        proposer = PROPOSERS[self.name](task.shape, task.sampling, task.search_seed)
+        if not task.caps.limits or task.costs is None:
+            return proposer
+        return Within(proposer, task.caps, task.costs)
 
     @property
     def epoch(self) -> int:
@@ -176,52 +180,3 @@ def objective(costs: CostTable, wanted: str) -> str:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _named(task: Task, name: str) -> Sampled:
-    return Sampled(task, lambda: PROPOSERS[name](task.shape, task.sampling, task.search_seed))
-
-
-def random(task: Task) -> Sampled:
-    """Optuna's random sampler."""
-    return _named(task, "random")
-
-
-def tpe(task: Task) -> Sampled:
-    """Optuna's tree-structured Parzen estimators."""
-    return _named(task, "tpe")
-
-
-def gp(task: Task) -> Sampled:
-    """Optuna's Gaussian process."""
-    return _named(task, "gp")
-
-
-def nsga2(task: Task) -> Sampled:
-    """Optuna's NSGA-II on accuracy and cost; the most accurate of its trials is kept."""
-    return _named(task, "nsga2")
-
-
-def asha(task: Task) -> Sampled:
-    """Random search whose weak trials are stopped early by successive halving."""
-    return _named(task, "asha")
-
-
-def evolution(task: Task) -> Sampled:
-    """Regularised evolution."""
-    return _named(task, "evolution")
-
-
-def nni_tpe(task: Task) -> Sampled:
-    """NNI's tree-structured Parzen estimators."""
-    return _named(task, "nni-tpe")
-
-
-def nni_random(task: Task) -> Sampled:
-    """NNI's random search."""
-    return _named(task, "nni-random")
-
-
-def nni_evolution(task: Task) -> Sampled:
-    """NNI's naive evolution."""
-    return _named(task, "nni-evolution")
