@@ -137,7 +137,7 @@ class Config:
         )
 
 
-_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -159,7 +159,7 @@ def parse_caps(
 
 
 def _cap(option: str, text: str, units: Mapping[str, float], example: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", text.strip())
     if not match or match[2] not in units or float(match[1]) == 0:
         raise UserError(f"{option} takes a number above 0 such as {example}, not {text!r}")
     return float(match[1]) * units[match[2]]

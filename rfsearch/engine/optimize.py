@@ -20,6 +20,7 @@ from rfsearch.analysis.walk import walk
 from rfsearch.backbones.models import resolve
 from rfsearch.engine.analyze import Options as Analysis
 from rfsearch.engine.analyze import analyze_and_tell, parse_size
+from rfsearch.engine.config import parse_caps
 from rfsearch.engine.retrain import Training, dataset, expected_seconds, retrain, settled
 from rfsearch.engine.start import check_place
 from rfsearch.errors import UserError, unknown
@@ -27,7 +28,7 @@ from rfsearch.optimize.kernel_level import Proposal, optimize_kernels
 from rfsearch.optimize.kernel_level import curve as kernel_curve
 from rfsearch.optimize.proposal import Optimized
 from rfsearch.optimize.stage_level import Curve, optimize_stages
-from rfsearch.optimize.staged import ORIGINALS, Staged, figures, original
+from rfsearch.optimize.staged import Staged, figures, original
 from rfsearch.reporting.optimize_page import Told, trained_sentence, write_page
 from rfsearch.reporting.progress import Progress
 from rfsearch.reporting.quantities import clock, count, plural
@@ -37,7 +38,6 @@ from rfsearch.training.randomness import seeded
 from rfsearch.trials import RunFolder, read_json, replacing, write_json
 
 LEVELS = ("stage", "kernel", "both")
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 Note = Callable[[str], None]
 
 
@@ -126,10 +126,11 @@ def _task(model: str, options: Options) -> Task:
     training = settled(options.data, options.budget, options.seed, options.assignments)
     if options.assignments and not options.retrain:
         raise UserError("--set changes how networks are trained; it goes with --retrain")
-    caps = (parse_amount(options.max_macs, "--max-macs"),
-            parse_amount(options.max_params, "--max-params"))  # fmt: skip
-    return Task(model, options.level, options.epsilon, parse_size(options.image_size), caps,
-                options.seed, training if options.retrain else None)  # fmt: skip
+    caps = {name: int(most) for name, most
+            in parse_caps(options.max_macs, options.max_params, None)}  # fmt: skip
+    return Task(model, options.level, options.epsilon, parse_size(options.image_size),
+                (caps.get("macs"), caps.get("params")), options.seed,
+                training if options.retrain else None)  # fmt: skip
 
 
 def _check_size(model: str, net: Staged, image_size: tuple[int, int]) -> None:
@@ -210,21 +211,6 @@ def _check_caps(found: Optimized, caps: tuple[int | None, int | None]) -> None:
                 f"the cheapest kernels at this ε leave {has:,} {name}, more than {cap:,}; "
                 "take a larger --epsilon or --level both"
             )
-
-
-def parse_amount(text: str | None, option: str) -> int | None:
-    """A count with or without K, M or G.
-
-    >>> parse_amount("1.5M", "--max-macs")
-    1500000
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip(), re.IGNORECASE)
-    amount = int(float(found[1]) * UNITS[found[2].upper()]) if found else 0
-    if amount < 1:
-        raise UserError(f"{option} is a positive number such as 250M or 3000000, not {text!r}")
-    return amount
 
 
 def _leave(
@@ -340,7 +326,3 @@ def _layers(found: Optimized) -> list[dict[str, Any]]:
 
 def _curve(stages: Curve) -> list[dict[str, Any]]:
     return [{"network": point.net.label, **asdict(point.figures)} for point in stages.points]
-
-
-MOVABLE = tuple(ORIGINALS)
-"""Networks whose stages can be moved."""

@@ -11,7 +11,6 @@ from torchvision import models
 from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.gain import gains
-from rfsearch.engine.optimize import parse_amount
 from rfsearch.errors import UserError
 from rfsearch.optimize import (
     build,
@@ -201,9 +200,3 @@ def test_a_proposal_is_rebuilt_from_its_file_alone(tmp_path):
     file.write_text('{"format": 1}')
     with pytest.raises(UserError, match="holds no proposed network"):
         load(file)
-
-
-@pytest.mark.parametrize("text", ["", "-3M", "0", "much", "3T"])
-def test_an_amount_is_positive(text):
-    with pytest.raises(UserError, match="--max-macs is a positive number such as 250M"):
-        parse_amount(text, "--max-macs")
