@@ -125,10 +125,20 @@ class _Walk:
         """Placeholder → tensor."""
         return constants(self.program)
 
+    @cached_property
+    def last_read(self) -> dict[fx.Node, list[fx.Node]]:
+        """Node → those that no node after it reads."""
+        last = {one: node for node in self.program.graph.nodes for one in node.all_input_nodes}
+        found: dict[fx.Node, list[fx.Node]] = {}
+        for one, node in last.items():
+            found.setdefault(node, []).append(one)
+        return found
+
     def nodes(self) -> Iterator[tuple[fx.Node, Step | Result, frozenset[str]]]:
         """What each operator's outputs depend on; a ``Step`` where a rule said so.
 
-        What is computed from constants alone is a constant, whatever the operator.
+        What is computed from constants alone is a constant, whatever the operator. What no later
+        operator reads is forgotten, for channels of a wide network fill gigabytes.
         """
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
@@ -141,6 +151,9 @@ class _Walk:
                 found = self._found(node)
                 self.values[node] = found.result if isinstance(found, Step) else found
                 yield node, found, self.marks[node]
+                for read in self.last_read.get(node, []):
+                    if _is_data(self.values[read]):
+                        self.values[read] = None
 
     def _input(self, node: fx.Node) -> Result:
         """The image, or a constant that knows which parameter it is."""
@@ -198,8 +211,8 @@ class _Walk:
         if node.op == "placeholder":
             stored = self.stored.get(node.name)
             found = torch.zeros(node.meta["val"].shape) if stored is None else stored.detach()
-        elif isinstance(value := self.values[node], Value) and value.is_data:
-            found = torch.zeros(value.shape, dtype=node.meta["val"].dtype)
+        elif (value := self.values[node]) is None or _is_data(value):
+            found = torch.zeros(node.meta["val"].shape, dtype=node.meta["val"].dtype)
         else:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._copy)
             found = node.target(*args, **kwargs)  # type: ignore[operator]
@@ -210,6 +223,12 @@ class _Walk:
         """A tensor of its own, for operators may write into it."""
         found = self._evaluate(node)
         return found.clone() if isinstance(found, Tensor) else found
+
+
+def _is_data(value: Result) -> bool:
+    """Whether it, or one of several outputs, depends on the image."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(part, Value) and part.is_data for part in parts)
 
 
 def _call(node: fx.Node, values: dict[fx.Node, Any]) -> Call:
