@@ -162,14 +162,16 @@ class Axis:
         """The jumps as the arrays show them, after a view.
 
         0 along every dimension on which nothing varies, as a slice may leave it; where a view
-        lost the jump, the step of the arrays if it is the same everywhere.
+        lost the jump, the step of the arrays if it is the same everywhere. The arrays of what is
+        not clipped to the image: elements that see padding alone have a place there too.
         """
+        unclipped = self.reaches["no_gates"]
         jumps: list[Jump] = []
         for dim, (jump, length) in enumerate(zip(self.jumps, shape, strict=True)):
-            if length > 1 and all(r.lo.shape[dim] == 1 for r in self.reaches.values()):
+            if length > 1 and unclipped.lo.shape[dim] == unclipped.hi.shape[dim] == 1:
                 jumps.append(Fraction(0))
             elif jump is None and length > 1:
-                jumps.append(_step(self.reaches["no_gates"], dim))
+                jumps.append(_step(unclipped, dim))
             else:
                 jumps.append(jump)
         return Axis(self.reaches, tuple(jumps))
