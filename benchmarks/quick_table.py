@@ -249,6 +249,8 @@ Rebuilt by `python benchmarks/quick_table.py`; raw rows in `table.csv`. {len(row
 {seconds / 60:.0f} minutes of one thread each; torch {torch.__version__}, Python
 {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores. With so few seeds these
 are means, not verdicts: compare a difference with the sd beside it.
+
+`report.png` is the first screen of `rfsearch run --backbone mobilenetv2`, two threads, seed 0.
 """
 
 
