@@ -137,8 +137,9 @@ class Config:
         )
 
 
-_UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
-_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_COUNTS = {"": 0, "k": 3, "K": 3, "m": 6, "M": 6, "g": 9, "G": 9}
+_MILLISECONDS = {"us": -3, "ms": 0, "s": 3}
+"""Units as powers of ten."""
 
 
 def parse_caps(
@@ -149,7 +150,7 @@ def parse_caps(
     >>> parse_caps("250M", None, "8ms")
     (('macs', 250000000.0), ('latency', 8.0))
     """
-    given = (("macs", max_macs, _UNITS, "250M"), ("params", max_params, _UNITS, "3M"),
+    given = (("macs", max_macs, _COUNTS, "250M"), ("params", max_params, _COUNTS, "3M"),
              ("latency", max_latency, _MILLISECONDS, "8ms"))  # fmt: skip
     return tuple(
         (name, _cap(f"--max-{name}", text, units, example))
@@ -158,11 +159,13 @@ def parse_caps(
     )
 
 
-def _cap(option: str, text: str, units: Mapping[str, float], example: str) -> float:
+def _cap(option: str, text: str, units: Mapping[str, int], example: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", text.strip())
-    if not match or match[2] not in units or float(match[1]) == 0:
+    # by its digits: 4.1 times 1e6 is below 4100000
+    most = float(f"{match[1]}e{units[match[2]]}") if match and match[2] in units else 0.0
+    if most == 0 or (units is _COUNTS and most < 1):
         raise UserError(f"{option} takes a number above 0 such as {example}, not {text!r}")
-    return float(match[1]) * units[match[2]]
+    return most
 
 
 def settle(request: Request) -> Config:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfsearch import backbones, spaces
-from rfsearch.engine.config import Config, Request, differences, settle
+from rfsearch.engine.config import Config, Request, differences, parse_caps, settle
 from rfsearch.engine.plan import (
     BUDGETS,
     IMAGE_SIZES,
@@ -200,6 +200,29 @@ def test_a_space_with_an_operator_nobody_knows_is_told(tmp_path):
     path.write_text(head + 'name = "max_pool"\nkernel = 4\n')
     with pytest.raises(UserError, match="odd number from 3 on, not 4"):
         settle(request(space=str(path)))
+
+
+@pytest.mark.parametrize("text", ["", "-3M", "0", "much", "3T", "0.5", "0.0004k"])
+def test_an_amount_is_positive(text):
+    with pytest.raises(UserError, match="--max-macs takes a number above 0 such as 250M"):
+        parse_caps(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("60m", 60_000_000), ("60M", 60_000_000), ("1.5g", 1_500_000_000), ("7k", 7000),
+     ("12", 12), (" 4.1M ", 4_100_000), ("3.23k", 3230)],
+)  # fmt: skip
+def test_an_amount_takes_units_in_both_cases_and_is_exact(text, count):
+    assert parse_caps(text, text, None) == (("macs", count), ("params", count))
+
+
+def test_a_latency_is_kept_in_milliseconds():
+    assert [parse_caps(None, None, text)[0][1] for text in ("8ms", "0.5ms", "40us", "1.1s")] == [
+        8.0, 0.5, 0.04, 1100.0,
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="--max-latency takes a number above 0 such as 8ms"):
+        parse_caps(None, None, "8")
 
 
 def test_folders_are_named_after_what_tells_runs_apart():
