@@ -262,9 +262,9 @@ def checked_space(name: str) -> spaces.Space:
     return space
 
 
-def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
-    """The settings in which a stored config.json and this configuration differ, as text."""
-    old, new = _flat(stored), _flat(config.to_json())
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Where a stored config.json and the one that is asked for differ, as text."""
+    old, new = _flat(stored), _flat(wanted)
     return [
         f"{key} {old.get(key)!r} → {new.get(key)!r}"
         for key in sorted({*old, *new} - {"hash", "format", "changed"})
@@ -272,7 +272,12 @@ def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
     ]
 
 
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    plan = {f"plan.{key}": value for key, value in record.get("plan", {}).items()}
-    rest = {key: value for key, value in record.items() if key not in ("plan", "settings")}
-    return {**rest, **plan, **record.get("settings", {})}
+def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """One level; settings by the names that ``--set`` has for them."""
+    found: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, "" if key == "settings" else f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from rfsearch.engine.analyze import Options as Analysis
 from rfsearch.engine.analyze import analyze_and_tell, parse_size
 from rfsearch.engine.config import parse_caps
 from rfsearch.engine.retrain import Training, dataset, expected_seconds, retrain, settled
-from rfsearch.engine.start import check_place
+from rfsearch.engine.start import check_place, check_same
 from rfsearch.errors import UserError, unknown
 from rfsearch.optimize.kernel_level import Proposal, optimize_kernels
 from rfsearch.optimize.kernel_level import curve as kernel_curve
@@ -159,27 +159,8 @@ def _is_finished(folder: RunFolder, task: Task, resume: bool) -> bool:
         if folder.path.is_dir() and not any(folder.path.iterdir()):
             return False
         raise UserError(f"--out {folder.path} exists; name a folder that does not")
-    stored, wanted = read_json(folder.config), task.to_json()
-    if changed := _differences(stored, {"format": 1, **wanted}):
-        raise UserError(
-            f"{folder.path} was begun with other options: {'; '.join(changed)}. Give the options "
-            "it was begun with, or another --out"
-        )
+    check_same(folder, read_json(folder.config), task.to_json())
     return folder.report.exists()
-
-
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    old, new = _flat(stored), _flat(wanted)
-    return [f"{key} {old.get(key)!r} → {new.get(key)!r}"
-            for key in sorted({*old, *new}) if old.get(key) != new.get(key)]  # fmt: skip
-
-
-def _flat(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in record.items():
-        inner = isinstance(value, dict)
-        found |= _flat(value, f"{before}{key}.") if inner else {f"{before}{key}": value}
-    return found
 
 
 def _bare(model: str) -> str:

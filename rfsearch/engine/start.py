@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -134,12 +136,17 @@ def begun(folder: RunFolder, config: Config, *, resume: bool) -> Config | None:
     stored = Config.from_json(record, str(folder.config))
     if duration(config.budget) is not None:
         config = replace(config, plan=stored.plan)
-    if changed := differences(record, config):
+    check_same(folder, record, config.to_json())
+    return stored
+
+
+def check_same(folder: RunFolder, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """A folder is gone on with under the options it was begun with."""
+    if changed := differences(stored, wanted):
         raise UserError(
             f"{folder.path} was begun with other options: {'; '.join(changed)}. "
             "Give the options it was begun with, or another --out"
         )
-    return stored
 
 
 def check_place(folder: RunFolder) -> None:

@@ -317,7 +317,7 @@ def test_a_wrong_configuration_is_told(wrong):
 def test_differences_are_named():
     config = rich()
     stored = json.loads(json.dumps(config.to_json()))
-    assert differences(stored, config) == []
+    assert differences(stored, config.to_json()) == []
     other = replace(
         config,
         seed=6,
@@ -325,7 +325,7 @@ def test_differences_are_named():
         plan=replace(config.plan, width=1.0),
         settings={**config.settings, "recipe.lr": 0.1},
     )
-    found = differences(stored, other)
+    found = differences(stored, other.to_json())
     assert found == [
         "image_size [32, 32] → [64, 64]",
         "plan.width 0.5 → 1.0",
@@ -333,7 +333,7 @@ def test_differences_are_named():
         "seed 5 → 6",
     ]
     del stored["settings"]["recipe.lr"]
-    assert differences(stored, config) == ["recipe.lr None → 0.3"]
+    assert differences(stored, config.to_json()) == ["recipe.lr None → 0.3"]
 
 
 def test_a_plan_file_repeats_a_run_with_another_seed(tmp_path):
