@@ -37,13 +37,12 @@ from rfsearch.engine.pace import Pace, equal_budget, long, pace, seconds_a_step,
 from rfsearch.engine.plan import duration
 from rfsearch.engine.run import Progress, Run, Silent, describe, new_training
 from rfsearch.engine.settings import CompareSettings
-from rfsearch.engine.start import check_place, load_data, prepare
+from rfsearch.engine.start import check_place, load_data, prepare, stored_record
 from rfsearch.errors import UserError
 from rfsearch.reporting import write_report
 from rfsearch.reporting.progress import Progress as Display
 from rfsearch.spaces import Architecture
 from rfsearch.trials import Claim, RunFolder, read_json, replacing, write_json
-from rfsearch.trials.claim import FILES as CLAIM_FILES
 
 
 @dataclass(frozen=True)
@@ -183,23 +182,7 @@ def with_costs(runs: Mapping[str, Run]) -> dict[str, Run]:
 
 def _begun(request: CompareRequest) -> dict[str, Any] | None:
     """The record of the comparison that was begun in the folder."""
-    path = request.folder / "config.json"
-    if not path.exists():
-        present = request.folder.iterdir() if request.folder.is_dir() else ()
-        if any(entry.name not in CLAIM_FILES for entry in present):
-            raise UserError(
-                f"--out {request.folder} holds other files and is no comparison; name a new folder"
-            )
-        return None
-    found = read_json(path)
-    if found.get("kind") != "compare":
-        raise UserError(f"--out {request.folder} is no comparison; name another folder")
-    if not request.resume:
-        raise UserError(
-            f"{request.folder} holds a comparison already; go on with it by --resume, "
-            "or name another folder by --out"
-        )
-    return found
+    return stored_record(RunFolder(request.folder), "comparison", resume=request.resume)
 
 
 def _check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from rfsearch.engine.analyze import Options as Analysis
 from rfsearch.engine.analyze import analyze_and_tell, parse_size
 from rfsearch.engine.config import parse_caps
 from rfsearch.engine.retrain import Training, dataset, expected_seconds, retrain, settled
-from rfsearch.engine.start import check_place, check_same
+from rfsearch.engine.start import check_place, check_same, stored_record
 from rfsearch.errors import UserError, unknown
 from rfsearch.optimize.kernel_level import Proposal, optimize_kernels
 from rfsearch.optimize.kernel_level import curve as kernel_curve
@@ -146,20 +146,11 @@ def _check_size(model: str, net: Staged, image_size: tuple[int, int]) -> None:
 
 def _is_finished(folder: RunFolder, task: Task, resume: bool) -> bool:
     """Whether nothing is left to do in a folder; one that may not be written to is refused."""
-    if not folder.path.exists():
+    stored = stored_record(folder, "proposal", resume=resume)
+    if stored is None:
         check_place(folder)
         return False
-    begun = folder.path.is_dir() and folder.config.exists()
-    if begun and not resume:
-        raise UserError(
-            f"--out {folder.path} exists; go on with it by --resume, or name a folder that does "
-            "not"
-        )
-    if not begun:
-        if folder.path.is_dir() and not any(folder.path.iterdir()):
-            return False
-        raise UserError(f"--out {folder.path} exists; name a folder that does not")
-    check_same(folder, read_json(folder.config), task.to_json())
+    check_same(folder, stored, task.to_json())
     return folder.report.exists()
 
 

@@ -24,6 +24,9 @@ from rfsearch.training.processes import fabric
 from rfsearch.trials import Claim, RunFolder, read_json, write_json
 from rfsearch.trials.claim import FILES as CLAIM_FILES
 
+KINDS = {"compare": "comparison", "optimize": "proposal"}
+"""What config.json calls its folder → the word for it; a run's calls it nothing."""
+
 
 def open_run(request: Request, progress: Progress, claim: Claim | None = None) -> Run:
     """Check everything a person can get wrong, then make the folder; nothing is left behind by
@@ -116,28 +119,44 @@ def is_finished(folder: RunFolder) -> bool:
 
 
 def begun(folder: RunFolder, config: Config, *, resume: bool) -> Config | None:
-    """The configuration a folder was begun with; None where nothing was begun."""
-    if not folder.path.exists():
+    """The configuration a run's folder was begun with; None where nothing was begun."""
+    record = stored_record(folder, "run", resume=resume)
+    if record is None:
         return None
-    if not folder.path.is_dir():
-        raise UserError(f"--out {folder.path} is a file; name a folder")
-    if not folder.config.exists():
-        if any(folder.path.iterdir()) and not _only_begun(folder):
-            raise UserError(
-                f"--out {folder.path} holds other files and is no run folder; name a new folder"
-            )
-        return None
-    if not resume:
-        raise UserError(
-            f"{folder.path} holds a run already; go on with it by --resume, "
-            "or name another folder by --out"
-        )
-    record = read_json(folder.config)
     stored = Config.from_json(record, str(folder.config))
     if duration(config.budget) is not None:
         config = replace(config, plan=stored.plan)
     check_same(folder, record, config.to_json())
     return stored
+
+
+def stored_record(folder: RunFolder, kind: str, *, resume: bool) -> dict[str, Any] | None:
+    """config.json of what was begun in a folder; None where nothing was.
+
+    Args:
+        kind: run, comparison or proposal.
+        resume: whether it may be gone on with.
+    """
+    if not folder.path.exists():
+        return None
+    if not folder.path.is_dir():
+        raise UserError(f"--out {folder.path} is a file; name a folder")
+    if not folder.config.exists():
+        if not _only_begun(folder):
+            raise UserError(
+                f"--out {folder.path} holds other files and no {kind}; name a new folder"
+            )
+        return None
+    record = read_json(folder.config)
+    found = KINDS.get(str(record.get("kind") or record.get("verb")), "run")
+    if found != kind:
+        raise UserError(f"--out {folder.path} holds a {found} and no {kind}; name a new folder")
+    if not resume:
+        raise UserError(
+            f"{folder.path} holds a {kind} already; go on with it by --resume, "
+            "or name another folder by --out"
+        )
+    return record
 
 
 def check_same(folder: RunFolder, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

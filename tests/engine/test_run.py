@@ -15,10 +15,18 @@ from rfsearch import spaces
 from rfsearch.engine import measure, run
 from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.run import carry_out, load
-from rfsearch.engine.start import open_run
+from rfsearch.engine.start import open_run, stored_record
 from rfsearch.errors import UserError
 from rfsearch.training.evaluation import predict
-from rfsearch.trials import Claim, History, load_study, read_json, read_trials
+from rfsearch.trials import (
+    Claim,
+    History,
+    RunFolder,
+    load_study,
+    read_json,
+    read_trials,
+    write_json,
+)
 
 WEIGHTS = ("adapted", "found-0", "plain-0")
 
@@ -227,6 +235,25 @@ def test_a_run_folder_is_not_taken_over(never_stopped, begin, tmp_path):
         begin(tmp_path)
     with pytest.raises(UserError, match="is a file"):
         begin(tmp_path / "letter.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(None, "run"), ("compare", "comparison"), ("optimize", "proposal")]
+)
+def test_a_folder_is_gone_on_with_by_its_own_command(name, kind, tmp_path):
+    folder = RunFolder(tmp_path / "one")
+    assert stored_record(folder, kind, resume=False) is None
+    folder.path.mkdir()
+    for file in (folder.environment, folder.path / ".lock", folder.path / "config.json.partial"):
+        file.touch()  # what a kill leaves
+        assert stored_record(folder, kind, resume=True) is None
+    write_json(folder.config, {"verb" if kind == "proposal" else "kind": name} if name else {})
+    assert stored_record(folder, kind, resume=True) is not None
+    with pytest.raises(UserError, match=f"holds a {kind} already; go on with it by --resume"):
+        stored_record(folder, kind, resume=False)
+    for other in {"run", "comparison", "proposal"} - {kind}:
+        with pytest.raises(UserError, match=f"holds a {kind} and no {other}"):
+            stored_record(folder, other, resume=True)
 
 
 def test_of_two_that_begin_at_once_one_is_refused(begin, make_request, silent, tmp_path):
