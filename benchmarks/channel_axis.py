@@ -16,7 +16,6 @@ is told first. The page is written from the rows.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.stats import kendalltau
 from torch import nn
 
+import fits
+import tables
+from ranks import Numbers, partial, tau
 from rfsearch import data
 from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
@@ -36,22 +36,19 @@ from rfsearch.analysis.gain import gains
 from rfsearch.seeds import numbers, stream
 from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Fit
-from rfsearch.training.processes import fabric
 from rfsearch.training.randomness import seeded
-from rfsearch.training.recipe import Recipe
 
 SIZE, CLASSES, STAGES = (16, 16), 10, 3
 WIDTHS, KERNELS, GROUPS, POINTWISE = (8, 16, 24, 32, 48), (1, 3, 5, 7), (1, 2, 4, 8, 0), (1, 2, 4)
 """Groups of 0 stand for depthwise."""
 STRIDES = (1, 2, 1)
-TEST_IMAGES, TIMED, DRAWS = 4000, 5, 2000
+TEST_IMAGES, DRAWS = 4000, 2000
 KEY = ("network", "images", "epochs", "seed")
 MEASURES = ("score", "productive", "path", "params", "macs")
 COLUMNS = (*KEY, "accuracy", *MEASURES, "minutes")
 TOLD = {"score": "score (3DRF-style)", "productive": "productive score",
         "path": "score, heaviest path", "params": "parameters", "macs": "MACs"}  # fmt: skip
 REPORT = Path(__file__).parents[1] / "reports" / "3drf"
-Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -128,17 +125,15 @@ def measured(net: Drawn) -> dict[str, float]:
 
 
 def training(net: Drawn, made: data.Dataset, epochs: int, seed: int) -> Fit:
-    """At its start; of one seed all networks get the same batches."""
-    settings = data.AugmentationSettings()
-    augmentation = data.Augmentation(settings, made.mean, made.std, made.flips)
+    """At its start."""
     with seeded(stream(seed, "channel axis", "weights")):
         network = build(net)
-    network.to(memory_format=torch.channels_last)
-    return Fit(network, made.search.training(), augmentation, Recipe(), epochs=epochs, seed=seed,
-               fabric=fabric("cpu"))  # fmt: skip
+    return fits.begin(network, made, epochs, seed)
 
 
-def row(net: Drawn, options: argparse.Namespace, seed: int, made: data.Dataset) -> list[object]:
+def row(
+    net: Drawn, options: argparse.Namespace, seed: int, made: data.Dataset
+) -> dict[str, object]:
     """The line of one training."""
     began = time.process_time()
     fit = training(net, made, options.epochs, seed)
@@ -147,39 +142,23 @@ def row(net: Drawn, options: argparse.Namespace, seed: int, made: data.Dataset) 
     right = accuracy(fit.network, made.test, fit.augmentation)
     minutes = (time.process_time() - began) / 60
     scores = measured(net)
-    return [net.label, options.images, options.epochs, seed, f"{right:.4f}",
-            *(f"{scores[name]:.6g}" if isinstance(scores[name], float) else scores[name]
-              for name in MEASURES), f"{minutes:.3f}"]  # fmt: skip
+    told = {name: f"{value:.6g}" if isinstance(value, float) else value
+            for name, value in scores.items()}  # fmt: skip
+    return {"network": net.label, "images": options.images, "epochs": options.epochs,
+            "seed": seed, "accuracy": f"{right:.4f}", **told,
+            "minutes": f"{minutes:.3f}"}  # fmt: skip
 
 
 def expected(nets: Sequence[Drawn], made: data.Dataset, epochs: int) -> float:
     """CPU minutes of a training, by a few steps of some of the networks."""
-    spent = []
-    for net in nets[:: max(1, len(nets) // 8)]:
-        fit = training(net, made, epochs, 0)
-        size = Recipe().batch_size
-        batch, labels = torch.rand(size, 1, *SIZE), torch.zeros(size, dtype=torch.int64)
-        for number in range(TIMED + 1):
-            if number == 1:
-                began = time.process_time()
-            fit.descent.step(batch, labels)
-        spent.append((time.process_time() - began) / TIMED * fit.steps * epochs / 60)
-    return sum(spent) / len(spent)
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows so far; a new file gets its heading."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    some = nets[:: max(1, len(nets) // 8)]
+    return sum(fits.expected(training(net, made, epochs, 0), made) for net in some) / len(some)
 
 
 def add(options: argparse.Namespace, path: Path) -> None:
     """Train what is missing."""
     nets, seeds = draw(options.networks), [int(seed) for seed in options.seeds.split(",")]
-    done = {tuple(line[name] for name in KEY) for line in read(path)}
+    done = {tuple(line[name] for name in KEY) for line in tables.read(path)}
     made = data.load("digits", image_size=SIZE, images=options.images, test_images=TEST_IMAGES)
     missing = [
         (net, seed)
@@ -192,22 +171,8 @@ def add(options: argparse.Namespace, path: Path) -> None:
           "minutes", flush=True)  # fmt: skip
     for net, seed in missing:
         line = row(net, options, seed, made)
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow(line)
-        print(*line, flush=True)
-
-
-def tau(one: Numbers, other: Numbers) -> float:
-    """Kendall's τ-b."""
-    return float(kendalltau(one, other).statistic)
-
-
-def partial(one: Numbers, other: Numbers, given: Numbers) -> float:
-    """Kendall's partial τ of two given a third."""
-    ab, ac, bc = tau(one, other), tau(one, given), tau(other, given)
-    if abs(ac) > 1 - 1e-9:
-        return float("nan")
-    return float((ab - ac * bc) / np.sqrt((1 - ac**2) * (1 - bc**2)))
+        tables.append(path, COLUMNS, line)
+        print(*line.values(), flush=True)
 
 
 def interval(one: Numbers, other: Numbers) -> tuple[float, float]:
@@ -290,7 +255,7 @@ def main() -> None:
     path = options.out / "channel_axis.csv"
     if not options.page:
         add(options, path)
-    (options.out / "channel_axis.md").write_text(page(read(path)), encoding="utf-8")
+    (options.out / "channel_axis.md").write_text(page(tables.read(path)), encoding="utf-8")
 
 
 if __name__ == "__main__":

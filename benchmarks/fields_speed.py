@@ -10,7 +10,6 @@ row and goes on where it stopped; --again measures every row anew.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import time
 import warnings
@@ -22,6 +21,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+import tables
 from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
 
@@ -49,27 +49,10 @@ def seconds(build: Callable[[], nn.Module], size: int) -> tuple[float, float]:
 
 def slowest() -> list[tuple[str, int]]:
     """timm models by what export and walk took in the sweep, with their image sizes."""
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file)
-                if row["family"].startswith("timm") and row["walk_seconds"]]  # fmt: skip
+    rows = [row for row in tables.read(TABLE)
+            if row["family"].startswith("timm") and row["walk_seconds"]]  # fmt: skip
     rows.sort(key=lambda row: -float(row["export_seconds"]) - float(row["walk_seconds"]))
     return [(row["model"], int(row["image_size"].split("×")[0])) for row in rows[:NUM_SLOWEST]]
-
-
-def known() -> dict[str, dict[str, str]]:
-    """Rows measured before, by network."""
-    if not MEASURED.exists():
-        return {}
-    with MEASURED.open(newline="", encoding="utf-8") as file:
-        return {row["network"]: row for row in csv.DictReader(file)}
-
-
-def write(rows: dict[str, dict[str, str]]) -> None:
-    """The whole table anew."""
-    with MEASURED.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
 
 
 def main() -> None:
@@ -78,7 +61,8 @@ def main() -> None:
     parser.add_argument("--timm", action="store_true", help="the slowest timm families too")
     parser.add_argument("--again", action="store_true", help="rows that were measured before too")
     options = parser.parse_args()
-    rows = {} if options.again else known()
+    known = [] if options.again else tables.read(MEASURED)
+    rows = {row["network"]: row for row in known}
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     cases = [(name, 224, partial(models.get_model, name), LIMITS.get(name))
@@ -94,7 +78,7 @@ def main() -> None:
             numbers = (f"{number:.3f}" for number in seconds(build, size))
             load = f"{os.getloadavg()[0]:.1f}"
             rows[name] = dict(zip(COLUMNS, (name, str(size), *numbers, load), strict=True))
-            write(rows)
+            tables.write(MEASURED, COLUMNS, rows.values())
         exported, walked = (float(rows[name][f"{what}_seconds"]) for what in ("export", "walk"))
         verdict = ""
         if limit:

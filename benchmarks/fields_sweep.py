@@ -12,7 +12,6 @@ README.md.
 from __future__ import annotations
 
 import argparse
-import csv
 import gc
 import resource
 import signal
@@ -31,6 +30,7 @@ from torch import nn
 from torch.export import ExportedProgram
 from torchvision import models
 
+import tables
 from rfsearch.analysis import Analysis, Layer, compare, walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.probe import runs
@@ -199,18 +199,7 @@ def with_(row: Row, **changes: object) -> Row:
 
 def read() -> dict[tuple[str, str], dict[str, str]]:
     """The table so far, by family and model."""
-    if not TABLE.exists():
-        return {}
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        return {(row["family"], row["model"]): row for row in csv.DictReader(file)}
-
-
-def write(rows: dict[tuple[str, str], dict[str, str]]) -> None:
-    """The whole table anew."""
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
+    return {(row["family"], row["model"]): row for row in tables.read(TABLE)}
 
 
 def tell(rows: dict[tuple[str, str], dict[str, str]], missing: list[str]) -> None:
@@ -282,7 +271,7 @@ def main() -> None:
             row = Row(network.family, network.name, agrees=f"failed: {error!r}"[:500])
         rows[key] = {name: str(value) for name, value in asdict(row).items()}
         print(*rows[key].values(), sep="  ", flush=True)
-        write(rows)
+        tables.write(TABLE, [f.name for f in fields(Row)], rows.values())
         gc.collect()
     tell(rows, missing)
 

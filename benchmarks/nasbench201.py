@@ -11,7 +11,6 @@ on the networks themselves.
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import re
 from collections.abc import Callable, Sequence
@@ -21,8 +20,9 @@ from math import log
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import kendalltau
+
+import tables
+from ranks import Numbers, partial, tau
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -203,22 +203,6 @@ def measured(cell: Cell) -> dict[str, float]:
             for name, measure in MEASURES.items()}  # fmt: skip
 
 
-Numbers = NDArray[np.float64]
-
-
-def tau(one: Numbers, other: Numbers) -> float:
-    """Kendall's τ-b."""
-    return float(kendalltau(one, other).statistic)
-
-
-def partial(one: Numbers, other: Numbers, given: Numbers) -> float:
-    """Kendall's partial τ of two given a third."""
-    ab, ac, bc = tau(one, other), tau(one, given), tau(other, given)
-    if abs(ac) > 1 - 1e-9:
-        return float("nan")
-    return float((ab - ac * bc) / np.sqrt((1 - ac**2) * (1 - bc**2)))
-
-
 def top_quartile(one: Numbers, accuracy: Numbers) -> float:
     """τ among the quarter of networks with the best accuracies."""
     best = accuracy >= np.quantile(accuracy, 0.75)
@@ -264,15 +248,11 @@ def main() -> None:
     scores = {name: np.array([one[name] for one in found]) for name in MEASURES}
     options.out.mkdir(parents=True, exist_ok=True)
     write_scores(cells, scores, options.out / "scores.csv.gz")
-    with options.results.open(newline="", encoding="utf-8") as file:
-        results = {parse(row["arch"]): row for row in csv.DictReader(file)}
+    results = {parse(row["arch"]): row for row in tables.read(options.results)}
     accuracies = {key: np.array([float(results[cell][key]) for cell in cells])
                   for key in DATASETS}  # fmt: skip
     rows = table(scores, accuracies)
-    with (options.out / "nasbench201.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.write(options.out / "nasbench201.csv", list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ other work on the machine disturbs less than the clock on the wall.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -29,15 +28,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import fits
+import tables
 from rfsearch import data
 from rfsearch.optimize import Staged, figures, optimize_kernels, optimize_stages, original
 from rfsearch.optimize.proposal import Optimized
 from rfsearch.seeds import stream
 from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Fit
-from rfsearch.training.processes import fabric
 from rfsearch.training.randomness import seeded
-from rfsearch.training.recipe import Recipe
 
 LEVELS = ("original", "stage", "stage10", "kernel", "both")
 TOLD = {
@@ -45,7 +44,7 @@ TOLD = {
     "stage10": "stage level, at most 10× the MACs", "kernel": "kernel level, ε = 0.05",
     "both": "both levels",
 }  # fmt: skip
-EPSILON, PASSES, TIMED = 0.05, 60, 4
+EPSILON, PASSES = 0.05, 60
 KEY = ("network", "level", "size", "width", "data", "images", "epochs", "seed")
 COLUMNS = (*KEY, "accuracy", "params", "macs", "milliseconds", "minutes", "proposal")
 REPORT = Path(__file__).parents[1] / "reports" / "3drf"
@@ -104,17 +103,13 @@ def dataset(spec: str, size: int, images: int, test_images: int) -> data.Dataset
 
 
 def training(row: Row, found: Optimized, made: data.Dataset) -> Fit:
-    """At its start. Of one seed all networks get the same batches in the same order."""
-    settings = data.AugmentationSettings()
-    augmentation = data.Augmentation(settings, made.mean, made.std, made.flips)
+    """At its start."""
     with seeded(stream(row.seed, "optimize", "weights")):
         network = found.module()
-    network.to(memory_format=torch.channels_last)
-    return Fit(network, made.search.training(), augmentation, Recipe(), epochs=row.epochs,
-               seed=row.seed, fabric=fabric("cpu"))  # fmt: skip
+    return fits.begin(network, made, row.epochs, row.seed)
 
 
-def train(row: Row, made: data.Dataset) -> list[object]:
+def train(row: Row, made: data.Dataset) -> dict[str, object]:
     """The line of one row."""
     found = proposal(row.network, row.level, row.size, row.width, made)
     began = time.process_time()
@@ -127,8 +122,9 @@ def train(row: Row, made: data.Dataset) -> list[object]:
     spent = milliseconds(fit.network, made.channels, row.size)
     choices = found.kernels.choices if found.kernels else ()
     held = sorted({one.kernel.label_on(one.row.layer) for one in choices})
-    return [*row.key, f"{right:.4f}", params, macs, f"{spent:.3f}", f"{minutes:.2f}",
-            "; ".join([found.proposed.label, *held])]  # fmt: skip
+    told = (f"{right:.4f}", params, macs, f"{spent:.3f}", f"{minutes:.2f}",
+            "; ".join([found.proposed.label, *held]))  # fmt: skip
+    return dict(zip(COLUMNS, (*row.key, *told), strict=True))
 
 
 @torch.no_grad()
@@ -145,31 +141,14 @@ def milliseconds(network: nn.Module, channels: int, size: int) -> float:
 
 
 def expected(row: Row, made: data.Dataset) -> float:
-    """Minutes of CPU of a row, by a few of its steps."""
-    fit = training(row, proposal(row.network, row.level, row.size, row.width, made), made)
-    size = Recipe().batch_size
-    batch = torch.rand(size, made.channels, row.size, row.size)
-    labels = torch.zeros(size, dtype=torch.int64)
-    fit.network.train()
-    for number in range(TIMED + 1):
-        if number == 1:
-            began = time.process_time()
-        fit.descent.step(batch, labels)
-    return (time.process_time() - began) / TIMED * fit.steps * row.epochs / 60
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows so far; a new file gets its heading."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """CPU minutes of a row."""
+    found = proposal(row.network, row.level, row.size, row.width, made)
+    return fits.expected(training(row, found, made), made)
 
 
 def add(rows: Sequence[Row], test_images: int, path: Path) -> None:
     """Train what is missing; a line is on disk as soon as its training ends."""
-    done = {tuple(line[name] for name in KEY) for line in read(path)}
+    done = {tuple(line[name] for name in KEY) for line in tables.read(path)}
     missing = [row for row in rows if row.key not in done]
     made = {row: dataset(row.data, row.size, row.images, test_images) for row in missing}
     costs: dict[Row, float] = {}
@@ -183,9 +162,8 @@ def add(rows: Sequence[Row], test_images: int, path: Path) -> None:
     print(f"{len(missing)} trainings, about {total:.0f} CPU minutes", flush=True)
     for row in missing:
         line = train(row, made[row])
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow(line)
-        print(*line, flush=True)
+        tables.append(path, COLUMNS, line)
+        print(*line.values(), flush=True)
 
 
 def wanted(options: argparse.Namespace) -> Iterator[Row]:
@@ -282,7 +260,7 @@ def main() -> None:
     path = options.out / "retrained.csv"
     if not options.page:
         add(list(wanted(options)), options.test_images, path)
-    (options.out / "retrained.md").write_text(page(read(path)), encoding="utf-8")
+    (options.out / "retrained.md").write_text(page(tables.read(path)), encoding="utf-8")
 
 
 if __name__ == "__main__":

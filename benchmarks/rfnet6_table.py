@@ -10,11 +10,12 @@ the recipe, data and epochs of the quick plan of rfnet6. A row is on disk as soo
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import time
 from pathlib import Path
 from typing import Any
+
+import tables
 
 SEEDS = (0, 1)
 OPERATORS = ("identity", "max 5")
@@ -110,11 +111,7 @@ def train(limit: int | None) -> None:
     ]
     for network, seed in todo[:limit]:
         row = train_row(run, network, seed)
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
+        tables.append(path, COLUMNS, row)
         print(
             row["network"], seed, f"{row['accuracy']:.4f}", f"{row['seconds']:.0f} s", flush=True
         )
@@ -126,10 +123,7 @@ def done_rows(path: Path) -> set[tuple[str, int]]:
     from rfsearch.trials.history import cut_torn_line
 
     cut_torn_line(path)
-    if not path.exists():
-        return set()
-    with path.open(newline="") as file:
-        return {(row["network"], int(row["seed"])) for row in csv.DictReader(file)}
+    return {(row["network"], int(row["seed"])) for row in tables.read(path)}
 
 
 def replay(num_seeds: int, trials: int) -> None:

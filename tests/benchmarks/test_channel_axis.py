@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from itertools import combinations, pairwise
 from math import log
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-TOP = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("channel_axis", TOP / "benchmarks/channel_axis.py")
-bench = importlib.util.module_from_spec(SPEC)
-sys.modules["channel_axis"] = bench  # dataclasses look there
-SPEC.loader.exec_module(bench)
+import channel_axis as bench
 
 
 def test_networks_differ_and_are_the_same_each_time():

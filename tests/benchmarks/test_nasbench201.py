@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +12,12 @@ import torch
 from scipy.stats import rankdata
 from torch import nn
 
+import nasbench201 as bench
 from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.gain import gains
 
 TOP = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("nasbench201", TOP / "benchmarks/nasbench201.py")
-bench = importlib.util.module_from_spec(SPEC)
-sys.modules["nasbench201"] = bench  # dataclasses look there
-SPEC.loader.exec_module(bench)
 RESULTS = TOP.parent / "shared/data/nasbench201/nasbench201_200ep.csv"
 CELLS = (
     "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_3x3~1|none~2|",

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 
+import optimized_retrained as bench
 from rfsearch.optimize import figures, original
-
-TOP = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location(
-    "optimized_retrained", TOP / "benchmarks/optimized_retrained.py"
-)
-bench = importlib.util.module_from_spec(SPEC)
-sys.modules["optimized_retrained"] = bench  # dataclasses look there
-SPEC.loader.exec_module(bench)
 
 
 def row(level, seed):
@@ -38,7 +28,7 @@ def test_a_stopped_script_goes_on_where_it_stopped(tmp_path, monkeypatch):
         trained.append((one.level, one.seed, made))
         if len(trained) == 2:
             raise KeyboardInterrupt
-        return [*one.key, 0.5, 1, 1, 1.0, 0.1, "x"]
+        return line(one.level, one.seed, 0.5)
 
     monkeypatch.setattr(bench, "train", train)
     monkeypatch.setattr(bench, "expected", lambda *_: 1.0)
