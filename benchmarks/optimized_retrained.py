@@ -31,7 +31,8 @@ from torch import nn
 import fits
 import tables
 from rfsearch import data
-from rfsearch.optimize import Staged, figures, optimize_kernels, optimize_stages, original
+from rfsearch.optimize import Staged, figures, optimize_stages, original
+from rfsearch.optimize.kernel_level import Proposal, curve
 from rfsearch.optimize.proposal import Optimized
 from rfsearch.seeds import stream
 from rfsearch.training.evaluation import accuracy
@@ -91,8 +92,13 @@ def proposal(name: str, level: str, size: int, width: float, made: data.Dataset)
         cap = 10 * figures(net, pixels).macs if level == "stage10" else None
         proposed = optimize_stages(net, pixels, cap).best.net
     if level in ("kernel", "both"):
-        kernels = optimize_kernels(proposed, pixels, EPSILON)
+        kernels = varied_kernels(proposed, pixels)
     return Optimized(name, pixels, net, proposed, kernels)
+
+
+def varied_kernels(net: Staged, pixels: tuple[int, int]) -> Proposal:
+    """At `EPSILON`, or at the first ε above it that does not put one operator everywhere."""
+    return next(one for one in curve(net, pixels) if one.epsilon >= EPSILON)
 
 
 @cache
@@ -122,6 +128,8 @@ def train(row: Row, made: data.Dataset) -> dict[str, object]:
     spent = milliseconds(fit.network, made.channels, row.size)
     choices = found.kernels.choices if found.kernels else ()
     held = sorted({one.kernel.label_on(one.row.layer) for one in choices})
+    if found.kernels and found.kernels.epsilon > EPSILON:
+        held.append(f"ε = {found.kernels.epsilon:g}")
     told = (f"{right:.4f}", params, macs, f"{spent:.3f}", f"{minutes:.2f}",
             "; ".join([found.proposed.label, *held]))  # fmt: skip
     return dict(zip(COLUMNS, (*row.key, *told), strict=True))
@@ -146,11 +154,15 @@ def expected(row: Row, made: data.Dataset) -> float:
     return fits.expected(training(row, found, made), made)
 
 
-def add(rows: Sequence[Row], test_images: int, path: Path) -> None:
-    """Train what is missing; a line is on disk as soon as its training ends."""
+def add(rows: Sequence[Row], spec: str, test_images: int, path: Path) -> None:
+    """Train what is missing; a line is on disk as soon as its training ends.
+
+    Args:
+        spec: the data of all rows with where it is, such as cifar10:ROOT; a row has the name.
+    """
     done = {tuple(line[name] for name in KEY) for line in tables.read(path)}
     missing = [row for row in rows if row.key not in done]
-    made = {row: dataset(row.data, row.size, row.images, test_images) for row in missing}
+    made = {row: dataset(spec, row.size, row.images, test_images) for row in missing}
     costs: dict[Row, float] = {}
     for row in missing:
         kind = replace(row, seed=0)
@@ -259,7 +271,7 @@ def main() -> None:
     torch.set_num_threads(1)
     path = options.out / "retrained.csv"
     if not options.page:
-        add(list(wanted(options)), options.test_images, path)
+        add(list(wanted(options)), options.data, options.test_images, path)
     (options.out / "retrained.md").write_text(page(tables.read(path)), encoding="utf-8")
 
 

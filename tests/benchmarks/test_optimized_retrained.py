@@ -32,15 +32,16 @@ def test_a_stopped_script_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
     monkeypatch.setattr(bench, "train", train)
     monkeypatch.setattr(bench, "expected", lambda *_: 1.0)
-    monkeypatch.setattr(bench, "dataset", lambda *_: "digits")
+    monkeypatch.setattr(bench, "dataset", lambda spec, *_: spec)
     rows = [row(level, seed) for seed in (0, 1) for level in ("original", "stage")]
     with pytest.raises(KeyboardInterrupt):
-        bench.add(rows, 32, path)
-    bench.add(rows, 32, path)
-    bench.add(rows, 32, path)
+        bench.add(rows, "digits:somewhere", 32, path)
+    bench.add(rows, "digits:somewhere", 32, path)
+    bench.add(rows, "digits:somewhere", 32, path)
     assert [one[:2] for one in trained] == [
         ("original", 0), ("stage", 0), ("stage", 0), ("original", 1), ("stage", 1),
     ]  # fmt: skip
+    assert {made for _, _, made in trained} == {"digits:somewhere"}
     with path.open(newline="") as file:
         assert [found["level"] for found in csv.DictReader(file)] == ["original", "stage"] * 2
 
