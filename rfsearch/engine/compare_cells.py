@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,16 +36,12 @@ from rfsearch.strategies import Strategy
 from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl import PMPL
 from rfsearch.strategies.sampled import proxy_fit
-from rfsearch.strategies.task import Task
+from rfsearch.strategies.supernets import scorable
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training import checkpoint
-from rfsearch.training.batches import epoch_batches
 from rfsearch.training.evaluation import accuracy, predict
-from rfsearch.training.randomness import seeded
-from rfsearch.training.statistics import estimate
 from rfsearch.trials import RunFolder, load_study, read_json, read_trials, replacing, write_json
 
-STATISTICS_BATCHES = 16
 OPEN = "before-the-first-freeze.pt"
 RANKS = "ranks.json"
 
@@ -151,17 +146,9 @@ def supernet_scores(run: Run, networks: Sequence[Architecture]) -> None:
     scores = []
     for network in networks:
         supernet.keep({slot: (labels[label],) for slot, label in network.labels.items()})
-        scores.append(shared_score(task, supernet.extract()))
+        scored = scorable(task, supernet, stream(task.search_seed, "ranks"))
+        scores.append(accuracy(scored, task.splits.selection, task.augmentation))
     write_json(path, {"scores": scores})
-
-
-def shared_score(task: Task, network: nn.Module) -> float:
-    """Accuracy on the selection split, BatchNorm's statistics estimated again before."""
-    with seeded(stream(task.search_seed, "ranks")) as generator:
-        size = task.recipe.batch_size
-        batches = epoch_batches(task.splits.weights, task.augmentation, size, generator)
-        estimate(network, (images for images, _ in islice(batches, STATISTICS_BATCHES)))
-    return accuracy(network, task.splits.selection, task.augmentation)
 
 
 def measured(run: Run, cell: Cell, architecture: Architecture) -> dict[str, Any]:

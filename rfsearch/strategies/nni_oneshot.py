@@ -47,7 +47,7 @@ from rfsearch.training.batches import epoch_batches
 from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Descent, Tick, silent
 from rfsearch.training.randomness import seeded
-from rfsearch.training.statistics import estimate
+from rfsearch.training.statistics import settled
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Device of torch → Lightning's word for it."""
@@ -236,14 +236,9 @@ class OneShot:
 
     def network(self) -> nn.Module:
         """The found network with its weights, BatchNorm's statistics estimated again."""
-        network = self.supernet.extract()
-        task = self.task
-        with seeded(stream(self.seed, "statistics")) as generator:
-            batches = epoch_batches(
-                task.splits.weights, task.augmentation, task.recipe.batch_size, generator
-            )
-            estimate(network, (images for images, _ in batches))
-        return network.eval()
+        network, task = self.supernet.extract(), self.task
+        size, seed = task.recipe.batch_size, stream(self.seed, "statistics")
+        return settled(network, task.splits.weights, task.augmentation, size, seed)
 
     def score(self, network: nn.Module) -> float:
         """Accuracy on the selection split."""

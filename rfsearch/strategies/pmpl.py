@@ -28,7 +28,7 @@ from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Descent, Tick, silent
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe, setting
-from rfsearch.training.statistics import estimate
+from rfsearch.training.statistics import settled
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -342,12 +342,9 @@ class PMPL:
 
     def network(self) -> nn.Module:
         """The found network with the adapted weights, its BatchNorm statistics estimated again."""
-        network = self.supernet.extract()
-        size = self.descent.recipe.batch_size
-        with seeded(stream(self.seed, "statistics")) as generator:
-            batches = epoch_batches(self.splits.weights, self.augmentation, size, generator)
-            estimate(network, (images for images, _ in batches))
-        return network.eval()
+        network, size = self.supernet.extract(), self.descent.recipe.batch_size
+        seed = stream(self.seed, "statistics")
+        return settled(network, self.splits.weights, self.augmentation, size, seed)
 
     def score(self, network: nn.Module) -> float:
         """Accuracy on the selection split."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rfsearch.backbones.supernet import Supernet
 from rfsearch.seeds import numbers, stream
 from rfsearch.spaces import Choice
 from rfsearch.strategies.pmpl import PMPL
@@ -22,10 +21,15 @@ from rfsearch.training.batches import epoch_batches
 from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Descent, Tick, silent
 from rfsearch.training.randomness import seeded
-from rfsearch.training.statistics import estimate
+from rfsearch.training.statistics import SCORED, settled
 
-STATISTICS_BATCHES = 16
-"""Batches behind BatchNorm's statistics of a network that is scored by shared weights."""
+
+def scorable(task: Task, supernet: Supernet, seed: int) -> nn.Module:
+    """The network that a supernet keeps, with statistics of its own, to be scored."""
+    size = task.recipe.batch_size
+    return settled(
+        supernet.extract(), task.splits.weights, task.augmentation, size, seed, most=SCORED
+    )
 
 
 def pmpl(task: Task) -> PMPL | HeldPMPL:
@@ -134,10 +138,7 @@ class RandomShared:
 
     def _network(self, indices: Indices) -> nn.Module:
         self._keep(indices)
-        network = self.network_of_all.extract()
-        with seeded(stream(self.seed, "statistics")) as generator:
-            estimate(network, islice(_images(self.task, generator), STATISTICS_BATCHES))
-        return network.eval()
+        return scorable(self.task, self.network_of_all, stream(self.seed, "statistics"))
 
     def choices(self) -> tuple[Choice, ...]:
         """Of the network that scored highest."""
@@ -171,9 +172,3 @@ class RandomShared:
         self.tried = [Tried.from_plain(record) for record in state["tried"]]
         self.network_of_all.load_state_dict(state["network"])
         self.descent.load_state_dict(state)
-
-
-def _images(task: Task, generator: torch.Generator) -> Iterator[Tensor]:
-    size = task.recipe.batch_size
-    batches = epoch_batches(task.splits.weights, task.augmentation, size, generator)
-    return (images for images, _ in batches)

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
+
+from rfsearch.data.augmentation import Augmentation
+from rfsearch.data.images import Images
+from rfsearch.training.batches import epoch_batches
+from rfsearch.training.randomness import seeded
+
+SCORED = 16
+"""Batches behind the statistics of a network that is scored by shared weights."""
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
@@ -45,3 +54,23 @@ def estimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.train(was_training)
+
+
+def settled(
+    network: nn.Module,
+    images: Images,
+    augmentation: Augmentation,
+    size: int,
+    seed: int,
+    most: int | None = None,
+) -> nn.Module:
+    """The network in evaluation mode, its statistics estimated by batches of training.
+
+    Args:
+        size: of a batch.
+        most: batches; None takes an epoch.
+    """
+    with seeded(seed) as generator:
+        batches = epoch_batches(images, augmentation, size, generator)
+        estimate(network, (pixels for pixels, _ in islice(batches, most)))
+    return network.eval()
