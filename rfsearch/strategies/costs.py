@@ -76,20 +76,29 @@ class Caps:
                     f"this space has {low:,.6g}{UNITS[name]}; the nearest that can is "
                     f"--max-{name} {_spelled(nearest, name)}"
                 )
-        if self.limits and not self.met(costs, self.repair(costs, (0,) * self._slots(costs))):
-            raise UserError("no network of this space meets all caps together; raise one of them")
+        if self.limits and not self.met(costs, self.repair(costs, self._first(costs))):
+            raise UserError("no network was found that meets all caps together; raise one of them")
 
-    def _slots(self, costs: CostTable) -> int:
-        return len(costs.slots[self.limits[0][0]])
+    def _first(self, costs: CostTable) -> Indices:
+        """The first operator in every slot."""
+        return (0,) * len(costs.slots[self.limits[0][0]])
 
     def loose(self, costs: CostTable) -> tuple[str, ...]:
         """The measures whose cap binds nothing: every network of the space meets it."""
         return tuple(name for name, limit in self.limits if costs.range(name)[1] <= limit)
 
     def repair(self, costs: CostTable, indices: Indices) -> Indices:
-        """The network within the caps reached by exchanging, one slot at a time, the operator
-        that saves most of the cap that is broken most; the same where none is broken."""
-        while broken := self._broken(costs, indices):
+        """A network within the caps, as near as exchanges lead; the same where none is broken.
+        Where none is reached, those from the first operators, which `check` has tried."""
+        found = self._exchanged(costs, indices)
+        return found if self.met(costs, found) else self._exchanged(costs, self._first(costs))
+
+    def _exchanged(self, costs: CostTable, indices: Indices) -> Indices:
+        """One slot at a time, the operator that saves most of the cap that is broken most, until
+        none is broken or a network comes back."""
+        seen: set[Indices] = set()
+        while (broken := self._broken(costs, indices)) and indices not in seen:
+            seen.add(indices)
             name = broken[0]
             rows = costs.slots[name]
             saved = [

@@ -14,6 +14,7 @@ from rfsearch.engine import compare_latency, costs
 from rfsearch.engine.config import settle
 from rfsearch.engine.run import describe, slot_names
 from rfsearch.engine.start import load_data, prepare
+from rfsearch.errors import UserError
 from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.sampled import objective
 from rfsearch.trials import RunFolder
@@ -64,6 +65,25 @@ def test_a_repaired_network_keeps_the_caps_and_one_that_does_is_left_alone(table
         repaired = caps.repair(table, indices)
         assert caps.met(table, repaired)
         assert (repaired == indices) == caps.met(table, indices)
+
+
+def test_caps_that_pull_apart_come_to_an_end():
+    """One operator is small in params and the other in macs: of two slots, one of each fits."""
+    rows = {"params": ((0.0, 10.0),) * 2, "macs": ((10.0, 0.0),) * 2}
+    table = CostTable({"params": 0.0, "macs": 0.0}, rows)
+    assert set(Caps((("params", 10.0), ("macs", 10.0))).repair(table, (0, 0))) == {0, 1}
+    none = Caps((("params", 9.0), ("macs", 9.0)))
+    with pytest.raises(UserError, match="meets all caps together"):
+        none.check(table)
+
+
+def test_a_network_that_comes_back_is_repaired_from_the_first_operators():
+    rows = {"params": ((4.0, 1.0, 9.0),), "macs": ((4.0, 9.0, 1.0),)}
+    table = CostTable({"params": 0.0, "macs": 0.0}, rows)
+    caps = Caps((("params", 5.0), ("macs", 5.0)))
+    caps.check(table)
+    for index in range(3):
+        assert caps.repair(table, (index,)) == (0,)
 
 
 def test_latencies_are_measured_once(opened, tiny_space, tmp_path, monkeypatch):
