@@ -67,8 +67,9 @@ class NNIProposer:
         return False
 
     def tell(self, tried: Tried) -> None:
-        """A failed trial has no result."""
-        complete = tried.state == "complete"
+        """A failed trial has no result, nor has a proposal in whose place another was tried."""
+        proposed = tuple(int(self.proposed[slot]) for slot in self.shape.slots)
+        complete = tried.state == "complete" and tried.indices == proposed
         with self._draws("tell", self.number):
             if complete:
                 self.tuner.receive_trial_result(self.number, self.proposed, tried.score)

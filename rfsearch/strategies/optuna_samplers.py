@@ -100,17 +100,29 @@ class OptunaProposer:
         return bool(self.trial.should_prune())
 
     def tell(self, tried: Tried) -> None:
-        """A failure is no value, and a pruned trial its last report."""
-        from optuna.trial import TrialState
+        """A failure is no value, and a pruned trial its last report; of another network than the
+        one proposed (`Within` repairs) the proposal has failed, and that network was tried."""
+        from optuna.trial import TrialState, create_trial
 
         assert self.trial is not None
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED,
+                 "failed": TrialState.FAIL}[tried.state]  # fmt: skip
+        values: Any = None
         if tried.state == "complete":
-            assert tried.score is not None
             values = [tried.score, tried.cost][: self.objectives]
-            self.study.tell(self.trial, values)  # type: ignore[arg-type]
+        if tried.indices == tuple(self.trial.params.values()):
+            self.study.tell(self.trial, values, state)
         else:
-            pruned = tried.state == "pruned"
-            self.study.tell(self.trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+            self.study.tell(self.trial, state=TrialState.FAIL)
+            self.study.add_trial(
+                create_trial(
+                    state=state,
+                    params=dict(zip(self.distributions, tried.indices, strict=True)),
+                    distributions=self.distributions,
+                    values=values,
+                    intermediate_values=dict(enumerate(tried.reports, 1)),
+                )
+            )
         self.trial = None
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from rfsearch import strategies
 from rfsearch.data.images import Dataset
 from rfsearch.errors import UserError
-from rfsearch.strategies import STRATEGIES, nni_tuners
-from rfsearch.strategies.costs import Caps
+from rfsearch.strategies import STRATEGIES, nni_tuners, within
+from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.proposal import Shape, Tried, replay
 from rfsearch.strategies.proposers import PROPOSERS
@@ -242,6 +243,41 @@ def test_a_missing_nni_names_the_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "nni", None)
     with pytest.raises(UserError, match=r"pip install nni==3\.0"):
         nni_tuners.load()
+
+
+@pytest.mark.parametrize("name", [name for name in PROPOSERS if not name.startswith("nni-")])
+def test_a_repaired_network_is_what_its_score_is_told_of(name, monkeypatch):
+    """No proposal keeps the cap, so every one is repaired to the only network that does."""
+    monkeypatch.setattr(within, "ASKS", 3)
+    extras = tuple(tuple(float(k != 0) for k in range(4)) for _ in range(3))
+    costs, shape = CostTable({"macs": 0.0}, {"macs": extras}), Shape(("a", "b", "c"), 4)
+    inner = PROPOSERS[name](shape, SamplingSettings(), 0)
+    monkeypatch.setattr(inner, "ask", never(inner, (0, 0, 0)))
+    proposer = within.Within(inner, Caps((("macs", 0.5),)), costs)
+    for number in range(2):
+        indices = proposer.ask()
+        assert indices == (0, 0, 0)
+        if inner.stops_early:
+            proposer.report(1, 0.3)
+        proposer.tell(Tried(indices, "complete", 0.5 + number, 1.0))
+    if name == "evolution":
+        scored = [tried.indices for tried in inner.told if tried.score is not None]
+    else:
+        trials = inner.study.get_trials(states=[TrialState.COMPLETE])
+        scored = [tuple(trial.params.values()) for trial in trials]
+    assert scored == [(0, 0, 0)] * 2
+
+
+def never(proposer, indices):
+    """Its proposals but for one, which it is told has failed."""
+    ask = proposer.ask
+
+    def other():
+        while (found := ask()) == indices:
+            proposer.tell(Tried(found, "failed"))
+        return found
+
+    return other
 
 
 def test_a_cap_below_every_network_names_the_nearest():
