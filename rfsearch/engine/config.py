@@ -194,6 +194,11 @@ def settle(request: Request) -> Config:
     for owner in settings_table.GROUPS.values():
         config.group(owner)
     _check_backbone(config)
+    if config.caps and config.settings["pmpl.deadline"] == "pair":
+        raise UserError(
+            "pmpl.deadline=pair leaves two operators in a slot, which caps do not count; "
+            "use --set pmpl.deadline=argmax"
+        )
     return config
 
 

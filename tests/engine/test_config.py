@@ -177,6 +177,7 @@ def test_the_stem_follows_the_image_size():
         ({"assignments": ("plan.search_epochs=0",)}, r"plan\.search_epochs must be more than 0"),
         ({"assignments": ("pmpl.alpha_every=0",)}, r"pmpl\.alpha_every must be more than 0"),
         ({"assignments": ("pmpl.average=1",)}, r"pmpl\.average must be in \[0, 1\)"),
+        ({"caps": (("macs", 1e6),), "assignments": ("pmpl.deadline=pair",)}, "caps do not count"),
         ({"assignments": ("recipe.lr=-1",)}, r"recipe\.lr must be more than 0"),
         ({"assignments": ("augment.shift=-1",)}, "shift and scale must be 0 or more"),
         ({"assignments": ("digits.min_size=50",)}, "digits: sizes must be"),
