@@ -37,7 +37,7 @@ from rfsearch.engine.pace import Pace, equal_budget, long, pace, seconds_a_step,
 from rfsearch.engine.plan import duration
 from rfsearch.engine.run import Progress, Run, Silent, describe, new_training
 from rfsearch.engine.settings import CompareSettings
-from rfsearch.engine.start import check_place, load_data, prepare, stored_record
+from rfsearch.engine.start import check_place, check_proxy, load_data, prepare, stored_record
 from rfsearch.errors import UserError
 from rfsearch.reporting import write_report
 from rfsearch.reporting.progress import Progress as Display
@@ -155,6 +155,7 @@ def planned(
     dataset = load_data(next(iter(configs.values())), download=request.download)
     runs = {name: prepare(config, RunFolder(request.folder), dataset, Silent())
             for name, config in configs.items()}  # fmt: skip
+    check_proxy(next(iter(runs.values())).config)  # random networks have that training too
     runs = with_costs(runs)
     device = str(next(iter(runs.values())).fabric.device)
     where = environment(dataset, device)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rfsearch import data
+from rfsearch import data, strategies
 from rfsearch.data.digits import DigitsSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config, Request, differences, settle
@@ -81,7 +81,19 @@ def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progr
                 f"{config.data} leaves {images} images for {split}, "
                 f"fewer than a batch of {batch}; use --set {key}=N"
             )
+    if strategies.entry(config.strategy).spends == "trials":
+        check_proxy(config)
     return Run(config, folder, dataset, fabric(config.device), progress)
+
+
+def check_proxy(config: Config) -> None:
+    """The cheap training of a trial has a batch at least; with less it has no step."""
+    images, batch = config.plan.proxy_images, int(config.settings["recipe.batch_size"])
+    if images < batch:
+        raise UserError(
+            f"plan.proxy_images={images} is fewer than a batch of {batch}; "
+            f"use --set plan.proxy_images={batch}"
+        )
 
 
 def check_duration(budget: str) -> None:

@@ -183,6 +183,12 @@ def test_two_processes_make_the_same(finished, request_of, tmp_path):
     assert (folder / "cells" / "pmpl-0" / "metrics.json").stat().st_mtime_ns == kept
 
 
+def test_random_networks_without_a_step_are_told(request_of, tmp_path):
+    request = request_of(tmp_path / "none", {"plan.proxy_images": 1}, strategies="pmpl")
+    with pytest.raises(UserError, match="proxy_images=1 is fewer than a batch"):
+        engine.compare(request)
+
+
 def test_another_benchmark_is_refused(finished, request_of, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "other")
     with pytest.raises(UserError, match="holds a comparison already"):

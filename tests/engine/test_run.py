@@ -286,6 +286,13 @@ def test_a_batch_larger_than_its_split_is_told(begin, tmp_path, settings, messag
     assert not out.exists()
 
 
+def test_a_trial_without_a_step_is_told(begin, tmp_path):
+    settings = {"plan.proxy_images": 15, "recipe.batch_size": 16}
+    begin(tmp_path / "pmpl", settings=settings)  # has no such trials
+    with pytest.raises(UserError, match="proxy_images=15 is fewer than a batch of 16"):
+        begin(tmp_path / "random", settings=settings, strategy="random")
+
+
 def test_a_dry_run_leaves_nothing(tmp_path, never_stopped):
     elsewhere = replace(never_stopped, folder=replace(never_stopped.folder, path=tmp_path / "no"))
     told = estimate(elsewhere)
