@@ -35,7 +35,7 @@ from rfsearch.reporting.quantities import clock, count, plural
 from rfsearch.seeds import stream
 from rfsearch.spaces import Input
 from rfsearch.training.randomness import seeded
-from rfsearch.trials import RunFolder, read_json, replacing, write_json
+from rfsearch.trials import Claim, RunFolder, read_json, replacing, write_json
 
 LEVELS = ("stage", "kernel", "both")
 Note = Callable[[str], None]
@@ -105,14 +105,19 @@ def optimize_and_tell(model: str, options: Options, width: int = 100, note: Note
     suffix = "-retrained" if task.training else ""
     name = f"{_bare(model)}-{task.level}-{'x'.join(map(str, task.image_size))}{suffix}"
     folder = RunFolder(options.out or Path("runs") / name)
+    done = f"{folder.path} is finished already: {folder.report}"
     if _is_finished(folder, task, options.resume):
-        return f"{folder.path} is finished already: {folder.report}"
+        return done
     made = None
     if task.training:
         made = dataset(task.training, task.image_size, options.download)
         net = replace(net, classes=len(made.classes), channels=made.channels)
     found, stages, kernels = _optimize(task, net)
-    return _leave(found, stages, kernels, task, made, folder, note)
+    with Claim(folder.path) as claim:
+        claim.take()
+        if _is_finished(folder, task, options.resume):  # another process was faster
+            return done
+        return _leave(found, stages, kernels, task, made, folder, note)
 
 
 def _task(model: str, options: Options) -> Task:

@@ -22,7 +22,7 @@ from rfsearch.optimize.staged import ORIGINALS, Stage, Staged, Stem
 from rfsearch.reporting.progress import Progress
 from rfsearch.training.fit import Fit
 from rfsearch.training.processes import fabric
-from rfsearch.trials import RunFolder
+from rfsearch.trials import Claim, RunFolder
 
 SMALL = Staged("basic", Stem(16, 3, 2, True), (Stage(16, 1, 1), Stage(32, 2, 2)))
 TINY = (
@@ -67,7 +67,7 @@ def read(path):
 
 def test_a_retraining_leaves_every_file_and_tells_what_happened(retrained):
     folder, told = retrained
-    assert {path.name for path in folder.iterdir()} == LEFT | TRAINED | {"curve.csv"}
+    assert {path.name for path in folder.iterdir()} - {".lock"} == LEFT | TRAINED | {"curve.csv"}
     record = read(folder / "metrics.json")
     for kind in ("original", "proposed"):
         one = record["networks"][kind]
@@ -204,6 +204,15 @@ def test_a_finished_folder_says_so(retrained):
 def test_other_options_do_not_go_on(retrained, changes, told):
     with pytest.raises(UserError, match=told):
         optimize_and_tell("resnet18", options(retrained[0], **changes))
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):
+    asked = options(tmp_path / "one", retrain=False, assignments=())
+    with Claim(tmp_path / "one") as claim:
+        claim.take()
+        with pytest.raises(UserError, match="is in use by process"):
+            optimize_and_tell("resnet18", asked)
+    assert not (tmp_path / "one" / "config.json").exists()
 
 
 def test_stages_that_cannot_be_moved_are_told_and_analyzed(tmp_path):
