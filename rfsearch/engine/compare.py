@@ -158,7 +158,8 @@ def planned(
     check_proxy(next(iter(runs.values())).config)  # random networks have that training too
     runs = with_costs(runs)
     device = str(next(iter(runs.values())).fabric.device)
-    where = environment(dataset, device)
+    mixes = any(config.mixes for config in configs.values())
+    where = environment(dataset, device, mixes=mixes)
     source = request.plan or (request.folder / "config.json" if stored else None)
     if source is not None:
         settled = compare_plan.stored_plans(source, configs)

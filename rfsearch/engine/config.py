@@ -17,6 +17,7 @@ from rfsearch.engine.settings import Group, Scalar, SlotSettings
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
 from rfsearch.spaces.checks import standing
+from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.processes import DEVICES
 from rfsearch.trials.run_folder import read_json
 
@@ -115,6 +116,15 @@ class Config:
         fields["caps"] = tuple((str(name), float(limit)) for name, limit in record["caps"])
         fields["settings"] = settings_table.checked(record["settings"], where)
         return cls(**{**fields, "plan": Plan.from_json(record["plan"], where)})
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its search mixes candidates as `operators.fused` can: in the residual form, and
+        in no other way that an ablation has."""
+        pmpl = self.group(PMPLSettings)
+        usual = pmpl.blend is None or pmpl.select == "masking"
+        residual = spaces.load_space(self.space).form == "residual"
+        return strategies.entry(self.strategy).mixes and usual and residual
 
     @property
     def stem(self) -> str:

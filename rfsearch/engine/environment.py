@@ -29,8 +29,13 @@ PACKAGES = (
 )
 
 
-def environment(dataset: Dataset, device: str) -> dict[str, Any]:
-    """The content of environment.json."""
+def environment(dataset: Dataset, device: str, *, mixes: bool = False) -> dict[str, Any]:
+    """The content of environment.json.
+
+    Args:
+        mixes: whether candidates are mixed in a way that compiled code can take over; it is
+            compiled for that alone.
+    """
     return {
         "versions": {
             "python": platform.python_version(),
@@ -42,13 +47,17 @@ def environment(dataset: Dataset, device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,
-        "mixtures": fused.available() if device.startswith("cpu") else "plain",
+        "mixtures": _mixtures(device) if mixes else "none",
         "commit": _commit(),
         "data": dataset.name,
         "data_hash": dataset.data_hash,
         "split_hash": dataset.split_hash,
         "splits": dataset.sizes,
     }
+
+
+def _mixtures(device: str) -> str:
+    return fused.available() if device.startswith("cpu") else "plain"
 
 
 def _version(package: str) -> str | None:

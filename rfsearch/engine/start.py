@@ -50,7 +50,9 @@ def open_run(request: Request, progress: Progress, claim: Claim | None = None) -
     if claim is not None:
         claim.take()
         begun(folder, config, resume=False)  # another process may have been faster
-    write_json(folder.environment, environment(dataset, str(run.fabric.device)))
+    write_json(
+        folder.environment, environment(dataset, str(run.fabric.device), mixes=config.mixes)
+    )
     write_json(folder.config, run.config.to_json())
     return run
 

@@ -42,6 +42,11 @@ class Entry:
     costs: bool = False
     settings: Mapping[str, float | str | bool] = field(default_factory=dict)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether it runs mixtures of all candidates; others run one of them, or are NNI's."""
+        return self.factory == _PMPL
+
 
 _PMPL = "rfsearch.strategies.supernets:pmpl"
 _SAMPLED = "rfsearch.strategies.sampled:Sampled"

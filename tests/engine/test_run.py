@@ -17,6 +17,7 @@ from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.run import carry_out, load
 from rfsearch.engine.start import open_run, stored_record
 from rfsearch.errors import UserError
+from rfsearch.operators import fused
 from rfsearch.training.evaluation import predict
 from rfsearch.trials import (
     Claim,
@@ -284,6 +285,29 @@ def test_a_batch_larger_than_its_split_is_told(begin, tmp_path, settings, messag
     with pytest.raises(UserError, match=message):
         begin(out, settings=settings)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [("pmpl", "compiled"), ("darts", "compiled"), ("pmpl-masked", "compiled"),
+     ("pmpl-subset", "none"), ("random-shared", "none"), ("random", "none")],
+)  # fmt: skip
+def test_mixtures_are_compiled_where_they_are_used(strategy, told, begin, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fused, "available", lambda: asked.append(strategy) or "compiled")
+    opened = begin(tmp_path / "run", strategy=strategy)
+    assert read_json(opened.folder.environment)["mixtures"] == told
+    assert asked == [strategy] * (told == "compiled")
+    idle = [mixture.path == "plain: nothing was mixed yet" for mixture in mixed(opened)]
+    assert not any(idle) if told == "compiled" else all(idle)
+
+
+def mixed(opened):
+    """The mixtures of a supernet after an epoch of its search."""
+    searching = run.new_search(opened)
+    searching.advance(lambda *_: None)
+    supernet = getattr(searching, "supernet", getattr(searching, "network_of_all", None))
+    return supernet.mixtures.values() if supernet else ()
 
 
 def test_a_trial_without_a_step_is_told(begin, tmp_path):
