@@ -105,7 +105,7 @@ def _sampled(searching: Sampled, run: Run) -> Pace:
     task = replace(task, proxy=replace(task.proxy, epochs=1))
     began = time.perf_counter()
     searching.task = task
-    searching._evaluate(0, (0,) * (len(task.slots) - 1) + (1,), lambda *_: None)
+    searching.evaluate(0, (0,) * (len(task.slots) - 1) + (1,), lambda *_: None)
     epoch = time.perf_counter() - began
     settings, epochs = searching.task.sampling, run.config.plan.proxy_epochs
     if searching.proposer.stops_early:
@@ -147,10 +147,10 @@ def _one_shot(searching: OneShot, run: Run) -> Pace:
 
 def _shared(searching: RandomShared, run: Run) -> Pace:
     size, splits = searching.task.recipe.batch_size, searching.task.splits
-    searching._keep((1,) * len(searching.task.slots))
+    searching.keep((1,) * len(searching.task.slots))
     step = seconds_a_step(searching.descent.step, run, splits.weights, size)
     began = time.perf_counter()
-    searching._try()
+    searching.score_one()
     scoring = time.perf_counter() - began
     return Pace(run.config.plan.supernet_epochs * searching.steps * step, scoring)
 

@@ -64,7 +64,7 @@ class Sampled:
         """Make one trial and tell of it (a line of history.jsonl)."""
         began = time.perf_counter()
         number, indices = self.epoch, self.proposer.ask()
-        network, lines, tried = self._evaluate(number, indices, tick)
+        network, lines, tried = self.evaluate(number, indices, tick)
         seconds = time.perf_counter() - began
         tried = replace(tried, seconds=seconds)
         self.proposer.tell(tried)
@@ -86,9 +86,10 @@ class Sampled:
             "step_seconds": seconds / steps,
         }
 
-    def _evaluate(
+    def evaluate(
         self, number: int, indices: Indices, tick: Tick
     ) -> tuple[nn.Module, list[dict[str, Any]], Tried]:
+        """Train and score one network: it, the lines of its epochs and what came of it."""
         fit = proxy_fit(self.task, indices, stream(self.task.search_seed, "trial", number))
         lines: list[dict[str, Any]] = []
         reports: list[float] = []

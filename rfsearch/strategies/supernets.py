@@ -82,7 +82,7 @@ class RandomShared:
         """Train one epoch or score one network, and tell of it (a line of history.jsonl)."""
         began = time.perf_counter()
         training = self.epoch < self.task.stages.epochs
-        told = self._train(tick) if training else self._try()
+        told = self._train(tick) if training else self.score_one()
         self.epoch += 1
         seconds = time.perf_counter() - began
         if self.tried and not training:
@@ -100,7 +100,7 @@ class RandomShared:
                 self.task.splits.weights, self.task.augmentation, size, generator
             )
             for step, (images, labels) in enumerate(batches, 1):
-                self._keep(self._drawn("step", self.epoch, step))
+                self.keep(self._drawn("step", self.epoch, step))
                 step_loss, step_right = self.descent.step(images, labels)
                 loss, right = loss + step_loss.cpu(), right + step_right.cpu()
                 tick(step, self.steps)
@@ -111,7 +111,8 @@ class RandomShared:
             "accuracy": float(right) / (self.steps * size),
         }
 
-    def _try(self) -> dict[str, Any]:
+    def score_one(self) -> dict[str, Any]:
+        """Draw the next network and score it; what a line of history.jsonl tells of it."""
         indices = self._allowed(len(self.tried))
         score = self.score(self._network(indices))
         self.tried.append(Tried(indices, "complete", score))
@@ -132,12 +133,13 @@ class RandomShared:
                 return drawn
         return drawn if costs is None else caps.repair(costs, drawn)
 
-    def _keep(self, indices: Indices) -> None:
+    def keep(self, indices: Indices) -> None:
+        """Run this network alone from now on."""
         kept = zip(self.task.slots, indices, strict=True)
         self.network_of_all.keep({slot: (index,) for slot, index in kept})
 
     def _network(self, indices: Indices) -> nn.Module:
-        self._keep(indices)
+        self.keep(indices)
         return scorable(self.task, self.network_of_all, stream(self.seed, "statistics"))
 
     def choices(self) -> tuple[Choice, ...]:
