@@ -301,30 +301,32 @@ def write_finals(comparison: Comparison) -> None:
     rows = []
     for _, _, cell in comparison.cells():
         found = read_json(comparison.folder / "cells" / cell.name / "metrics.json")
-        for index, accuracy in enumerate(found["accuracies"]):
-            trials = found.get("trials", {})
-            rows.append(
-                {
-                    "arm": found["arm"],
-                    "group": found["group"],
-                    "search_seed": found["seed"],
-                    "retrain_seed": index,
-                    "accuracy": accuracy,
-                    "params": found["params"],
-                    "macs": found["macs"],
-                    "window_ops": found["window_ops"],
-                    "latency_ms": 1000 * found["latency"]["seconds"],
-                    "search_seconds": found["search_seconds"],
-                    "retrain_seconds": found["retrain_seconds"][index],
-                    "selection_score": found.get("selection_score"),
-                    "proxy_score": found.get("proxy_score"),
-                    **{f"trials_{k}": trials.get(k) for k in ("complete", "pruned", "failed")},
-                    "cell": cell.name,
-                    "architecture": " | ".join(found["choices"].values()),
-                }
-            )
+        rows += [_final(found, index, cell.name) for index in range(len(found["accuracies"]))]
     with replacing(comparison.folder / "finals.csv") as partial:
         pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\n")
+
+
+def _final(found: Mapping[str, Any], index: int, cell: str) -> dict[str, Any]:
+    """The row of one training of a cell's network."""
+    trials = found.get("trials", {})
+    return {
+        "arm": found["arm"],
+        "group": found["group"],
+        "search_seed": found["seed"],
+        "retrain_seed": index,
+        "accuracy": found["accuracies"][index],
+        "params": found["params"],
+        "macs": found["macs"],
+        "window_ops": found["window_ops"],
+        "latency_ms": 1000 * found["latency"]["seconds"],
+        "search_seconds": found["search_seconds"],
+        "retrain_seconds": found["retrain_seconds"][index],
+        "selection_score": found.get("selection_score"),
+        "proxy_score": found.get("proxy_score"),
+        **{f"trials_{k}": trials.get(k) for k in ("complete", "pruned", "failed")},
+        "cell": cell,
+        "architecture": " | ".join(found["choices"].values()),
+    }
 
 
 class Teller:

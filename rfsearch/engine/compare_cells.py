@@ -155,24 +155,13 @@ def measured(run: Run, cell: Cell, architecture: Architecture) -> dict[str, Any]
     """The content of metrics.json; writes predictions.csv."""
     networks = trained(run, cell, architecture)
     right = read_test_once(run, networks)
-    network = networks[0]
-    totals = walk(realise(architecture), run.dataset.image_size, run.dataset.channels).totals
-    lines = run.history.read()
-    seconds = [
-        sum(line["seconds"] for line in lines if line.get("retrain_seed") == index)
-        for index in range(cell.trainings)
-    ]
     record: dict[str, Any] = {
         "arm": cell.arm,
         "group": cell.group,
         "seed": cell.seed,
         "accuracies": right,
-        "params": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": totals.macs,
-        "window_ops": totals.window_ops,
-        "latency": latency(run, network),
-        "retrain_seconds": seconds,
-        "search_seconds": sum(line["seconds"] for line in lines if line["phase"] == "search"),
+        **costs(run, architecture, networks[0]),
+        **spent(run, cell),
         "choices": architecture.labels,
     }
     if cell.choices is None:
@@ -180,6 +169,28 @@ def measured(run: Run, cell: Cell, architecture: Architecture) -> dict[str, Any]
     if cell.group == "sample":
         record["proxy_score"] = proxy_score(run, architecture)
     return record
+
+
+def costs(run: Run, architecture: Architecture, network: nn.Module) -> dict[str, Any]:
+    """Of one image, counted and measured."""
+    totals = walk(realise(architecture), run.dataset.image_size, run.dataset.channels).totals
+    return {
+        "params": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": totals.macs,
+        "window_ops": totals.window_ops,
+        "latency": latency(run, network),
+    }
+
+
+def spent(run: Run, cell: Cell) -> dict[str, Any]:
+    """Seconds of every training, and of the search."""
+    lines = run.history.read()
+    seconds = [
+        sum(line["seconds"] for line in lines if line.get("retrain_seed") == index)
+        for index in range(cell.trainings)
+    ]
+    searched = sum(line["seconds"] for line in lines if line["phase"] == "search")
+    return {"retrain_seconds": seconds, "search_seconds": searched}
 
 
 def told_by_the_study(run: Run) -> dict[str, Any]:

@@ -194,24 +194,24 @@ def record(
         "reduces": REDUCES.get(request.budget, ""),
         "seeds": list(parse_seeds(request.seeds)),
         "compare": asdict(first.group(CompareSettings)),
-        "arms": [
-            {
-                "name": arm.name,
-                "folder": arm.folder,
-                "strategy": arm.strategy,
-                "changes": list(arm.changes),
-                "spends": strategies.entry(arm.strategy).spends,
-                "start": start_of(arm.strategy, configs[arm.name]),
-                "plan": configs[arm.name].plan.to_json(),
-                "settings": {
-                    key: value
-                    for key, value in configs[arm.name].settings.items()
-                    if key.partition(".")[0] in ("pmpl", "sampling")
-                },
-            }
-            for arm in parse_arms(request.strategies)
-        ],
+        "arms": [told(arm, configs[arm.name]) for arm in parse_arms(request.strategies)],
         "expected": dict(expected),
+    }
+
+
+def told(arm: Arm, config: Config) -> dict[str, Any]:
+    """An arm as config.json has it."""
+    own = {key: value for key, value in config.settings.items()
+           if key.partition(".")[0] in ("pmpl", "sampling")}  # fmt: skip
+    return {
+        "name": arm.name,
+        "folder": arm.folder,
+        "strategy": arm.strategy,
+        "changes": list(arm.changes),
+        "spends": strategies.entry(arm.strategy).spends,
+        "start": start_of(arm.strategy, config),
+        "plan": config.plan.to_json(),
+        "settings": own,
     }
 
 

@@ -204,12 +204,17 @@ def settle(request: Request) -> Config:
     for owner in settings_table.GROUPS.values():
         config.group(owner)
     _check_backbone(config)
+    _check_pairs(config)
+    return config
+
+
+def _check_pairs(config: Config) -> None:
+    """Costs of a slot are of one operator."""
     if config.caps and config.settings["pmpl.deadline"] == "pair":
         raise UserError(
             "pmpl.deadline=pair leaves two operators in a slot, which caps do not count; "
             "use --set pmpl.deadline=argmax"
         )
-    return config
 
 
 def _planned(request: Request) -> tuple[str, Plan, dict[str, Scalar]]:

@@ -34,27 +34,28 @@ def cost_table(run: Run, measures: Sequence[str]) -> CostTable:
     """What every operator costs in every slot, by the given measures."""
     network = backbones.build(run.backbone)
     shapes = slot_shapes(run, network)
-    space = spaces.load_space(run.config.space)
-    counted = {
-        (operator.label, shape): counts(space.choose(["slot"], [k])[0], shape)
-        for shape in dict.fromkeys(shapes)
-        for k, operator in enumerate(space.operators)
-    }
-    totals = walk(network, run.dataset.image_size, run.dataset.channels).totals
-    base: dict[str, float] = {
-        "params": sum(p.numel() for p in network.parameters()),
-        "macs": totals.macs,
-        "window_ops": totals.window_ops,
-    }
-    rows = {
-        name: tuple(
-            tuple(counted[label, shape][name] for label in space.labels) for shape in shapes
-        )
-        for name in base
-    }
+    base = counted(network, run.dataset.image_size, run.dataset.channels)
+    extras = operator_counts(run, shapes)
+    rows = {name: tuple(tuple(one[name] for one in extras[shape]) for shape in shapes)
+            for name in base}  # fmt: skip
     if "latency" in measures:
         base["latency"], rows["latency"] = latency_table(run, shapes)
     return CostTable(base, rows)
+
+
+def counted(network: nn.Module, image_size: tuple[int, int], channels: int) -> dict[str, float]:
+    """Parameters, MACs and window operations."""
+    totals = walk(network, image_size, channels).totals
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return {"params": params, "macs": totals.macs, "window_ops": totals.window_ops}
+
+
+def operator_counts(run: Run, shapes: Sequence[Shape]) -> dict[Shape, list[dict[str, float]]]:
+    """What every operator of the space counts, in its order, at each shape."""
+    space = spaces.load_space(run.config.space)
+    choices = [space.choose(["slot"], [k])[0] for k in range(len(space.operators))]
+    return {shape: [counts(choice, shape) for choice in choices]
+            for shape in dict.fromkeys(shapes)}  # fmt: skip
 
 
 def needed(config: Config) -> tuple[str, ...]:
@@ -100,9 +101,7 @@ def counts(choice: Choice, shape: Shape) -> dict[str, float]:
     enhancer = enhance(choice, channels)
     if isinstance(enhancer, nn.Identity):
         return {"params": 0, "macs": 0, "window_ops": 0}
-    totals = walk(enhancer, (height, width), channels).totals
-    params = sum(parameter.numel() for parameter in enhancer.parameters())
-    return {"params": params, "macs": totals.macs, "window_ops": totals.window_ops}
+    return counted(enhancer, (height, width), channels)
 
 
 def latency_table(

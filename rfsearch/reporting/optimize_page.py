@@ -168,6 +168,21 @@ def _stage_charts(told: Told) -> list[Chart]:
     if told.stages is None:
         return []
     points = told.stages.points
+    rows = [[p.net.label, count(p.figures.macs), count(p.figures.params),
+             f"{p.figures.productive:.1f}"] for p in points]  # fmt: skip
+    numbers = tables.table("Networks of which none costs less and earns as much.", "curve.csv",
+                           ["network", "MACs", "parameters", "productive score"], "lrrr",
+                           rows)  # fmt: skip
+    return [Chart("stages", "Stages: score against cost",
+                  f"{len(points)} networks from {points[0].figures.productive:.1f} to "
+                  f"{points[-1].figures.productive:.1f}.",
+                  figures.as_json(_stage_figure(told.stages)), 380, numbers,
+                  note="All within the cap on parameters; the proposal keeps the one on "
+                  "multiply-adds too.")]  # fmt: skip
+
+
+def _stage_figure(stages: Curve) -> figures.Figure:
+    points = stages.points
     figure = figures.Figure(layout=figures.layout(380, hovermode="closest"))
     figure.add_scatter(
         x=[p.figures.macs for p in points], y=[p.figures.productive for p in points],
@@ -176,23 +191,14 @@ def _stage_charts(told: Told) -> list[Chart]:
         line={"color": LIGHT["found"], "width": 2, "shape": "hv"},
         hovertemplate="%{customdata}<br>%{x:.3s} MACs, %{y:.1f}<extra></extra>",
     )  # fmt: skip
-    marks = (("original", told.stages.original, "plain"), ("proposed", told.stages.best, "found"))
+    marks = (("original", stages.original, "plain"), ("proposed", stages.best, "found"))
     for name, point, colour in marks:
         figure.add_scatter(x=[point.figures.macs], y=[point.figures.productive], mode="markers",
                            name=name, marker={"color": LIGHT[colour], "size": 13,
                                               "symbol": "diamond"})  # fmt: skip
     figure.update_xaxes(title_text="multiply-adds", type="log")
     figure.update_yaxes(title_text="productive score", rangemode="tozero")
-    rows = [[p.net.label, count(p.figures.macs), count(p.figures.params),
-             f"{p.figures.productive:.1f}"] for p in points]  # fmt: skip
-    numbers = tables.table("Networks of which none costs less and earns as much.", "curve.csv",
-                           ["network", "MACs", "parameters", "productive score"], "lrrr",
-                           rows)  # fmt: skip
-    return [Chart("stages", "Stages: score against cost",
-                  f"{len(points)} networks from {points[0].figures.productive:.1f} to "
-                  f"{points[-1].figures.productive:.1f}.", figures.as_json(figure), 380, numbers,
-                  note="All within the cap on parameters; the proposal keeps the one on "
-                  "multiply-adds too.")]  # fmt: skip
+    return figure
 
 
 def _kernel_charts(told: Told) -> list[Chart]:
