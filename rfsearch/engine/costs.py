@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import nn
 from rfsearch import backbones, spaces, strategies
 from rfsearch.analysis import walk
 from rfsearch.backbones.realise import enhance
+from rfsearch.engine import passes
 from rfsearch.engine.config import Config
 from rfsearch.engine.environment import environment
 from rfsearch.engine.listing import table
@@ -25,7 +25,7 @@ from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.sampled import objective
 from rfsearch.trials import read_json, write_json
 
-RUNS, WARM_UP = 30, 5
+RUNS = 30
 Shape = tuple[int, int, int]
 """(channels, height, width) of the maps at a slot."""
 
@@ -134,19 +134,11 @@ def latencies(run: Run, shapes: Sequence[Shape]) -> dict[str, float]:
     return found
 
 
-@torch.no_grad()
 def milliseconds(run: Run, network: nn.Module, shape: Shape) -> float:
     """Median of one image through a module in evaluation mode."""
     image = torch.rand(1, *shape, device=run.fabric.device)
     image = image.to(memory_format=torch.channels_last)
-    seconds = []
-    for _ in range(RUNS + WARM_UP):
-        began = time.perf_counter()
-        network(image)
-        if run.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return 1000 * statistics.median(seconds[WARM_UP:])
+    return 1000 * statistics.median(passes.seconds({"": network}, image, RUNS)[""])
 
 
 def cache(run: Run, shapes: Sequence[Shape]) -> Path:

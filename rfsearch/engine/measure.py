@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import resource
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from rfsearch import backbones
 from rfsearch.analysis import Analysis, Layer, walk, write_layers
 from rfsearch.analysis.effective import effective_sizes
 from rfsearch.data.augmentation import normalise
+from rfsearch.engine import passes
 from rfsearch.engine.difference import paired_difference
 from rfsearch.engine.run import Run, load_architecture, network_of
 from rfsearch.spaces import Architecture
@@ -139,26 +139,12 @@ def cost(
     }
 
 
-@torch.no_grad()
 def latency(run: Run, network: nn.Module) -> dict[str, Any]:
     """Median seconds of one image through the network."""
     height, width = run.dataset.image_size
     image = torch.rand(1, run.dataset.channels, height, width, device=run.fabric.device)
-    seconds = []
-    for index in range(run.config.plan.latency_runs + 5):
-        began = time.perf_counter()
-        network(image)
-        if run.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        if index >= 5:
-            seconds.append(time.perf_counter() - began)
-    return {
-        "seconds": statistics.median(seconds),
-        "batch": 1,
-        "runs": len(seconds),
-        "threads": torch.get_num_threads(),
-        "device": str(run.fabric.device),
-    }
+    taken = passes.seconds({"": network}, image, run.config.plan.latency_runs)[""]
+    return passes.latency(taken, run.fabric.device)
 
 
 def metrics(

@@ -21,6 +21,7 @@ from torch import nn
 
 from rfsearch import data
 from rfsearch.data.request import DigitsSettings
+from rfsearch.engine import passes
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.environment import environment
 from rfsearch.engine.optimized import OptimizedFolder
@@ -294,20 +295,8 @@ def _costs(run: Retraining, kind: str) -> dict[str, float]:
     return {"params": cost[0], "macs": cost[1], "seconds": sum(seconds)}
 
 
-@torch.no_grad()
 def _latencies(run: Retraining, networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Any]]:
-    """Median seconds of one image, the networks by turns, so that both meet the same machine."""
     shape = (1, run.dataset.channels, *run.dataset.image_size)
     image = torch.rand(shape, device=run.fabric.device)
-    taken: dict[str, list[float]] = {kind: [] for kind in networks}
-    for number in range(run.training.plan.latency_runs + 5):
-        for kind, network in networks.items():
-            began = time.perf_counter()
-            network(image)
-            if run.fabric.device.type == "cuda":
-                torch.cuda.synchronize()
-            if number >= 5:
-                taken[kind].append(time.perf_counter() - began)
-    same = {"batch": 1, "threads": torch.get_num_threads(), "device": str(run.fabric.device)}
-    return {kind: {"seconds": statistics.median(values), "runs": len(values), **same}
-            for kind, values in taken.items()}  # fmt: skip
+    taken = passes.seconds(networks, image, run.training.plan.latency_runs)
+    return {kind: passes.latency(one, run.fabric.device) for kind, one in taken.items()}
