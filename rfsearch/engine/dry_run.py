@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rfsearch import spaces
 from rfsearch.engine.measure import peak_memory
 from rfsearch.engine.pace import long, pace, seconds_a_step
 from rfsearch.engine.plan import Plan
@@ -12,9 +11,9 @@ from rfsearch.engine.run import (
     Run,
     describe,
     new_search,
+    new_task,
     new_training,
     search_units,
-    slot_names,
 )
 from rfsearch.spaces import Architecture
 from rfsearch.strategies.nni_oneshot import OneShot
@@ -79,9 +78,7 @@ def sizes(run: Run) -> tuple[int, int, int]:
         params = sum(p.numel() for p in searching.supernet.parameters())
         return plan.supernet_epochs * steps, alpha_steps, params
     task = searching.task  # type: ignore[attr-defined]
-    params = sum(
-        p.numel() for p in task.network(task.choices((1,) * len(task.slots)), 0).parameters()
-    )
+    params = sum(p.numel() for p in task.network(task.choices(task.filled), 0).parameters())
     if isinstance(searching, Sampled):
         steps = plan.proxy_epochs * (len(searching.images) // task.recipe.batch_size)
         return plan.trials * steps, 0, params
@@ -103,5 +100,5 @@ def _retrainings(run: Run, plan: Plan) -> list[Phase]:
 
 def _dear(run: Run) -> Architecture:
     """A network of the space without an empty slot, where the space has another operator."""
-    space, slots = spaces.load_space(run.config.space), slot_names(run)
-    return describe(run, space.choose(slots, [min(1, len(space.operators) - 1)] * len(slots)))
+    task = new_task(run)
+    return describe(run, task.choices(task.filled))

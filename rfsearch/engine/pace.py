@@ -84,7 +84,8 @@ def supernet_seconds(searching: PMPL, run: Run) -> float:
         searching.alphas.gradients, run, searching.splits.alpha, searching.settings.alpha_batch
     )
     masking = _masking_seconds(searching) if searching.settings.select == "masking" else 0.0
-    searching.supernet.keep(dict.fromkeys(searching.supernet.slots, (1,)))
+    filled = zip(searching.supernet.slots, new_task(run).filled, strict=True)
+    searching.supernet.keep({slot: (index,) for slot, index in filled})
     adapt = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
     mixing = (plan.warmup_epochs + plan.search_epochs) * steps
     alphas = plan.search_epochs * -(-steps // searching.settings.alpha_every)
@@ -105,7 +106,7 @@ def _sampled(searching: Sampled, run: Run) -> Pace:
     task = replace(task, proxy=replace(task.proxy, epochs=1))
     began = time.perf_counter()
     searching.task = task
-    searching.evaluate(0, (0,) * (len(task.slots) - 1) + (1,), lambda *_: None)
+    searching.evaluate(0, (0,) * (len(task.slots) - 1) + task.filled[-1:], lambda *_: None)
     epoch = time.perf_counter() - began
     settings, epochs = searching.task.sampling, run.config.plan.proxy_epochs
     if searching.proposer.stops_early:
@@ -147,7 +148,7 @@ def _one_shot(searching: OneShot, run: Run) -> Pace:
 
 def _shared(searching: RandomShared, run: Run) -> Pace:
     size, splits = searching.task.recipe.batch_size, searching.task.splits
-    searching.keep((1,) * len(searching.task.slots))
+    searching.keep(searching.task.filled)
     step = seconds_a_step(searching.descent.step, run, splits.weights, size)
     began = time.perf_counter()
     searching.score_one()

@@ -13,9 +13,10 @@ import torch
 
 from rfsearch import spaces
 from rfsearch.engine import measure, run
+from rfsearch.engine.config import settle
 from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.run import carry_out, load
-from rfsearch.engine.start import open_run, stored_record
+from rfsearch.engine.start import load_data, open_run, prepare, stored_record
 from rfsearch.errors import UserError
 from rfsearch.operators import fused
 from rfsearch.training.evaluation import predict
@@ -308,6 +309,17 @@ def mixed(opened):
     searching.advance(lambda *_: None)
     supernet = getattr(searching, "supernet", getattr(searching, "network_of_all", None))
     return supernet.mixtures.values() if supernet else ()
+
+
+@pytest.mark.parametrize("strategy", ["pmpl", "random-shared", "random"])
+def test_a_space_of_one_operator_is_timed(strategy, make_request, silent, tmp_path):
+    space = tmp_path / "one.toml"
+    space.write_text(
+        'description = "one"\nform = "residual"\n[[operators]]\nname = "max_pool"\nkernel = 3\n'
+    )
+    config = settle(make_request(tmp_path / "run", strategy=strategy, space=str(space)))
+    opened = prepare(config, RunFolder(tmp_path / "run"), load_data(config), silent())
+    assert estimate(opened).seconds > 0
 
 
 def test_a_trial_without_a_step_is_told(begin, tmp_path):
