@@ -15,7 +15,7 @@ NAMES = {"random": "random search", RANDOM_NETWORKS: "the mean of random network
 def headline(contrasts: Sequence[Contrast], num_seeds: int) -> str:
     """The verdict, or that there is none."""
     if not contrasts:
-        return "Nothing was compared: no arm left its random start."
+        return "Nothing was compared: no arm may have a verdict."
     if num_seeds < LEAST_SEEDS:
         return (
             f"Too few seeds for a verdict: {plural(num_seeds, 'search seed')}, and "

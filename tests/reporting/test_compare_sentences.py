@@ -30,6 +30,11 @@ def test_weak_scores_are_told_in_one_sentence():
     assert compare_verdict.doubts([], rankings[1:2], []) == []
 
 
+def test_no_reason_is_given_that_an_arm_may_not_have():
+    """Arms without a verdict may be random in effect or have too few trials."""
+    assert compare_verdict.headline([], 6) == "Nothing was compared: no arm may have a verdict."
+
+
 def test_an_arm_has_one_sentence_against_its_first_reference():
     pairs = [("a", "random"), ("a", "plain"), ("random", "random networks"), ("random", "plain")]
     contrasts = [Contrast(arm, other, 0.01, -0.02, 0.04, 0.5, 3) for arm, other in pairs]
