@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from rfsearch.engine import compare_plan
+from rfsearch.engine.company import company
 from rfsearch.engine.compare_cells import Cell, begin_cell, carry_out_cell, controls
 from rfsearch.engine.compare_cost import (
     announcement,
@@ -208,11 +209,12 @@ def plan_arms(
     request: CompareRequest, runs: Mapping[str, Run]
 ) -> tuple[dict[str, Config], dict[str, Any]]:
     """The arms under plans of equal cost, and what was timed to make them so."""
-    paces = {name: pace(run) for name, run in runs.items()}
+    first = next(iter(runs.values()))
+    with company(processes(first) - 1):
+        paces = {name: pace(run) for name, run in runs.items()}
+        training = seconds_of_training(first)
     plans = {name: run.config.plan for name, run in runs.items()}
     kinds = {name: spends(run.config.strategy) for name, run in runs.items()}
-    first = next(iter(runs.values()))
-    training = seconds_of_training(first)
     least = first.config.group(CompareSettings).least_trials
     seconds = search_seconds(request, runs, training)
     seconds, plans = equal_budget(paces, plans, kinds, least, seconds)
@@ -271,7 +273,7 @@ def carry_out(comparison: Comparison, display: Progress, again: CompareRequest) 
     Args:
         again: opens the same comparison in another process.
     """
-    cells, num = comparison.cells(), processes(comparison)
+    cells, num = comparison.cells(), processes(comparison.first)
     expected = comparison.record["expected"]
     phases = list(dict.fromkeys(phase for phase, _, _ in cells))
     teller = Teller(display, cells, num)

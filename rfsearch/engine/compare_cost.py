@@ -38,7 +38,7 @@ def announcement(comparison: Comparison) -> str:
     record, expected = comparison.record, comparison.record["expected"]
     arms, seeds = len(comparison.runs), len(comparison.seeds)
     trainings = num_trainings(comparison.first, arms, seeds)
-    num = processes(comparison)
+    num = processes(comparison.first)
     rows: list[tuple[str, ...]] = [("ARM", "ONE SEARCH", "SECONDS")]
     rows += [
         (name, _one_search(run), f"{expected['search_seconds']:.0f}")
@@ -74,7 +74,7 @@ def _caps(comparison: Comparison) -> list[str]:
 
 def dry_run(comparison: Comparison) -> str:
     """The plan of a comparison that is not begun: arms, cells, minutes, memory, disk."""
-    cells, num = comparison.cells(), processes(comparison)
+    cells, num = comparison.cells(), processes(comparison.first)
     expected = comparison.record["expected"]
     rows: list[tuple[str, ...]] = [("PHASE", "CELLS", "TRAININGS", "MINUTES")]
     for phase in dict.fromkeys(phase for phase, _, _ in cells):
@@ -104,7 +104,7 @@ def seconds_of(comparison: Comparison) -> float:
     cells, expected = comparison.cells(), comparison.record["expected"]
     phases = dict.fromkeys(phase for phase, _, _ in cells)
     total = sum(expected_seconds(phase, cells, expected) for phase in phases)
-    return total / processes(comparison)
+    return total / processes(comparison.first)
 
 
 def expected_seconds(
@@ -140,9 +140,8 @@ def _params(run: Run) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def processes(comparison: Comparison) -> int:
+def processes(run: Run) -> int:
     """That make cells: as set, else one for every so many cores of the CPU as a cell takes."""
-    run = comparison.first
     asked = run.config.group(CompareSettings).processes
     if asked or run.fabric.device.type != "cpu":
         return asked or 1

@@ -142,7 +142,7 @@ _SMALL = replace(
     adapt_epochs=2,
     retrain_epochs=10,
     threads=1,
-    proxy_epochs=4,
+    proxy_epochs=3,
     proxy_images=640,
 )
 
