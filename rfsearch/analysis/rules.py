@@ -171,6 +171,7 @@ RULES: dict[object, Rule] = {
     aten.replication_pad1d.default: Rule(windows.padded("replicate"), None, IMAGE),
     aten.replication_pad2d.default: Rule(windows.padded("replicate"), None, IMAGE),
     aten.replication_pad3d.default: Rule(windows.padded("replicate"), None, IMAGE),
+    aten.affine_grid_generator.default: Rule(windows.grid, None, ("theta",)),
     aten.grid_sampler.default: Rule(
         windows.sampled,
         "resample",

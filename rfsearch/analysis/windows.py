@@ -282,6 +282,13 @@ def sampled(call: Call) -> Value:
     return views.expand(places, call.shape).join(found, gates=False)
 
 
+def grid(call: Call) -> Value:
+    """``affine_grid``: each coordinate of every place from its own row of the matrix."""
+    rows = call["theta"].mix(-1)
+    ones = (1,) * (len(call.shape) - 2)
+    return views.expand(views.reshape(rows, (call.shape[0], *ones, call.shape[-1])), call.shape)
+
+
 def _everywhere(value: Value, shape: Sequence[int]) -> Value:
     """Every place on the whole of every spatial axis, channels apart."""
     for dim in range(2, len(shape)):

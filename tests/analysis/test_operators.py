@@ -120,6 +120,22 @@ class Deformed(nn.Module):
         return deform_conv2d(x, self.offset(x), self.weight, padding=1)
 
 
+class SpatialTransformer(nn.Module):
+    """A grid from the image's own means, or one that is the same for all images."""
+
+    def __init__(self, learned: bool) -> None:
+        super().__init__()
+        self.matrix = nn.Linear(C, 6) if learned else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.matrix is None:
+            matrix = torch.tensor([[1, 0.5, 0], [0, 1, 0.25]]).to(x)
+        else:
+            matrix = self.matrix(x.mean((2, 3))).view(-1, 2, 3)
+        grid = F.affine_grid(matrix.expand(1, 2, 3), (1, C, 5, 6), align_corners=False)
+        return F.grid_sample(x, grid, align_corners=False), grid
+
+
 class GroupedQueries(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         queries, keys = tokens(x).unflatten(2, (2, 2)).transpose(1, 2), tokens(x)[:, None, :, :2]
@@ -238,6 +254,8 @@ NETWORKS = {
     "pixel shuffle": between(nn.PixelShuffle(2)),
     "pixel unshuffle": between(nn.PixelUnshuffle(2)),
     "grid_sample": then(coordinates),
+    **{f"spatial transformer, learned {learned}": then(SpatialTransformer(learned))
+       for learned in (False, True)},
     # views and movements
     "writes into views": then(put, nn.ReLU(True)),
     "flip": between(lambda x: x.flip(2, 3)),
