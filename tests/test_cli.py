@@ -801,6 +801,8 @@ WRONG_ELSEWHERE = {
     "analyze alexnet --image-size 32": ["too small for features.12", "the smallest that runs"],
     "analyze alexnet --image-size 224x": ["'224x'", "224x320"],
     "analyze alexnet --image-size 0": ["at least one pixel"],
+    "analyze torchvision:r3d_18": ["no images of 224×224", "depth x height x width"],
+    "analyze alexnet --image-size 3x64x64": ["features.0 (Conv2d), given (1, 3, 3, 64, 64)"],
     "analyze alexnet --format yaml": ["unknown format 'yaml'", "table, csv, json, html"],
     "analyze alexnet --out other": ["--out other", "name a file"],
     "analyze alexnet --format html --out other": ["other", "name a file"],

@@ -133,19 +133,23 @@ def _at_work(module: nn.Module) -> Iterator[list[Work]]:
 
 
 def _size_that_runs(module: nn.Module, example: Tensor) -> tuple[int, int] | None:
-    """The smallest image of the same proportions, to the pixel of its height, that runs."""
-    batch, channels, height, width = example.shape
+    """The smallest image of the same proportions, to the pixel of its longer side, that runs."""
+    batch, channels, *sides = example.shape
+    longer = max(sides)
+
+    def size(pixels: int) -> tuple[int, int]:
+        height, width = (max(1, round(pixels * side / longer)) for side in sides)
+        return height, width
 
     def runs(pixels: int) -> bool:
-        other = example.new_zeros(batch, channels, pixels, max(1, round(pixels * width / height)))
-        return first_failure(module, other) is None
+        return first_failure(module, example.new_zeros(batch, channels, *size(pixels))) is None
 
-    low, high = height, 2 * height
+    low, high = longer, 2 * longer
     while not runs(high):
         low, high = high, 2 * high
-        if high > max(LARGEST, 2 * height):
+        if high > max(LARGEST, 2 * longer):
             return None
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if runs(middle) else (middle, high)
-    return high, max(1, round(high * width / height))
+    return size(high)

@@ -76,7 +76,8 @@ def _guesses(program: ExportedProgram, ignore_unknown: bool) -> tuple[int, int]:
 
 
 def _pools_all(step: Step) -> bool:
-    return step.rule.kind == "pool" and step.call.shape[-2:] == (1, 1)
+    shape = step.call.shape
+    return step.rule.kind == "pool" and set(shape[2:] or shape) == {1}
 
 
 def _search(

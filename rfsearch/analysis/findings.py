@@ -101,8 +101,11 @@ def _range(analysis: Analysis, smallest: tuple[Smallest, Smallest] | None) -> It
     if len(set(smallest)) == 1 and len(set(largest)) == 1:
         yield Finding("range", _range_sentence("images", "a side", smallest[0], largest[0]))
         return
-    parts = [_range_sentence(f"image {what}s", "", smallest[i], largest[i])
-             for i, what in enumerate(("height", "width"))]  # fmt: skip
+    parts = [
+        _range_sentence(f"image {what}s", "", smallest[i], largest[i])
+        for i, what in enumerate(("height", "width"))
+        if max(analysis.image_size) == 1 or analysis.image_size[i] > 1  # a signal has no height
+    ]
     yield Finding("range", " ".join(parts))
 
 

@@ -22,7 +22,7 @@ def misaligned(step: Step, name: str, call: int) -> list[Join]:
     """What is to be told of one layer: nothing, unless it joins maps, and joins them badly."""
     if step.rule.kind != "join":
         return []
-    maps = [value for value in step.call.data if len(value.shape) == len(step.output.shape) >= 4]
+    maps = [value for value in step.call.data if len(value.shape) == len(step.output.shape) >= 3]
     found = []
     for i, axis in enumerate("hw"):
         dims = [d for d, jump in enumerate(step.output.axes[i].jumps) if jump != 0]

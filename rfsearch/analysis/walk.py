@@ -93,9 +93,11 @@ def _layer(
         along = [window for window in windows if window.dim == dims[i]]
         numbers |= _fields(output, i, dims[i], axis)
         numbers |= _movement(step, along, i, axis, image_size[i])
+    numbers |= _shape(step, dims)
+    if image_size[0] == 1 and dims[0] is None is not dims[1]:
+        numbers |= _one_row(step, bool(windows))
     return Layer(
-        name=name, call=call, kind=kind, params=params,
-        **_shape(step, dims), **numbers,  # type: ignore[arg-type]
+        name=name, call=call, kind=kind, params=params, **numbers,  # type: ignore[arg-type]
         macs=step.rule.macs(step.call), window_ops=step.rule.window_ops(step.call),
         source=source(step.node),
         at_least=AT_LEAST in step.marks, at_most=AT_MOST in step.marks,
@@ -106,12 +108,13 @@ def _spatial_dims(step: Step) -> tuple[int | None, int | None]:
     """Which dimensions of the output run over height and width.
 
     Those along which it moves over the image; where it does not, as after global pooling, the
-    layout that the operator goes with.
+    layout that the operator goes with. Three dimensions may run over one of the two: a map of
+    rows or of columns alone, a signal.
     """
     output = step.output
     num = len(output.shape)
     if num < 4:
-        return None, None
+        return _along_one(output) if num == 3 else (None, None)
     moving = [[d for d, jump in enumerate(axis.jumps) if jump] for axis in output.axes]
     if all(len(dims) == 1 for dims in moving) and moving[0] != moving[1]:
         return moving[0][0], moving[1][0]
@@ -119,9 +122,28 @@ def _spatial_dims(step: Step) -> tuple[int | None, int | None]:
     return (num - 3, num - 2) if last else (num - 2, num - 1)
 
 
+def _along_one(output: Value) -> tuple[int | None, int | None]:
+    """The dimension that runs over one of height and width, where nothing runs over the other."""
+    over = [[d for d, jump in enumerate(axis.jumps) if jump != 0] for axis in output.axes]
+    if sorted(map(len, over)) != [0, 1]:
+        return None, None
+    return (over[0][0], None) if over[0] else (None, over[1][0])
+
+
+def _one_row(step: Step, moves: bool) -> dict[str, object]:
+    """What a signal's layers are along the height of 1 of the image that it is read as."""
+    numbers: dict[str, object] = {"height": 1, "jump_h": 1, "start_h": 0}
+    if moves:
+        numbers |= {"kernel_h": 1, "stride_h": 1}
+        numbers |= {"unproductive_h": False} if step.rule.kind in ("conv", "pool") else {}
+    return numbers
+
+
 def _shape(step: Step, dims: tuple[int | None, int | None]) -> dict[str, int | None]:
     before, after = step.call.input.shape, step.output.shape
-    channel = 1 if len(after) >= 4 and dims == (len(after) - 2, len(after) - 1) else -1
+    num = len(after)
+    last = dims == (num - 2, num - 1) if num >= 4 else num - 1 in dims
+    channel = 1 if last else -1
     height, width = (after[d] if d is not None else None for d in dims)
     if len(after) == 2:
         height = width = 1

@@ -16,6 +16,14 @@ from torch import Tensor, nn
 from rfsearch import backbones, data
 from rfsearch.analysis.gain import COLUMNS as GAIN_COLUMNS
 from rfsearch.analysis.gain import gains
+from rfsearch.analysis.inputs import (
+    Sides,
+    as_image,
+    channels_of,
+    num_channels,
+    settle,
+    taking_images,
+)
 from rfsearch.analysis.layers import COLUMNS
 from rfsearch.analysis.reading import SEES, Reading, read, with_effective
 from rfsearch.analysis.verify import compare
@@ -47,7 +55,7 @@ LOADED = 256
 class Options:
     """The options of `rfsearch analyze` but for models and output."""
 
-    image_size: str | int | tuple[int, int] | None = None
+    image_size: str | int | Sides | None = None
     effective: bool = False
     data: str | None = None
     pretrained: bool = False
@@ -73,22 +81,29 @@ class Subject:
     """A network to be read.
 
     Attributes:
+        sides: of what it takes: (height, width), or of a signal or a volume.
+        channels: of the image that this is read as.
         weights: where they came from, in words.
         mean, std: per channel, what the weights expect of pixels 0..1; None where unknown.
     """
 
     name: str
     module: nn.Module
-    image_size: tuple[int, int]
+    sides: Sides
     channels: int
     weights: str
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the image that its input is read as."""
+        return as_image(self.sides)
+
 
 def analyze(
     model: nn.Module | str | Path,
-    image_size: str | int | tuple[int, int] | None = None,
+    image_size: str | int | Sides | None = None,
     *,
     effective: bool = False,
     data: str | None = None,
@@ -105,7 +120,9 @@ def analyze(
         model: a module that takes a batch of images, or what the command line takes: an alias,
             torchvision:NAME, timm:NAME, package.module:factory, a run folder.
         image_size: pixels a side, (height, width) or "HEIGHTxWIDTH"; by default 224, of a run
-            folder its own.
+            folder its own. For a network of signals (N, C, L) their length: they are read as
+            images of height 1. For one of volumes (depth, height, width): fields are told along
+            height and width.
         effective: measure the effective field of every layer that reads neighbours or mixes
             channels.
         data: data set whose images it is measured on, as the command line takes it; else noise.
@@ -206,37 +223,38 @@ def _file_name(model: str) -> str:
     return re.sub(r"[^\w.]+", "-", model).strip("-.") or "model"
 
 
-def parse_size(size: str | int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width).
+def parse_size(size: str | int | Sides) -> tuple[int, int]:
+    """(height, width) of images.
 
     >>> parse_size("224"), parse_size("224x320"), parse_size(96)
     ((224, 224), (224, 320), (96, 96))
     """
-    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", size.strip()) if isinstance(size, str) else None
-    if found:
-        height, width = int(found[1]), int(found[2] or found[1])
-    elif isinstance(size, int) and not isinstance(size, bool):
-        height = width = size
-    elif isinstance(size, tuple | list) and len(size) == 2 and all(type(n) is int for n in size):
-        height, width = size
-    elif _num_sides(size) in (1, 3):
-        raise UserError(
-            f"image size {size!r} has {_num_sides(size)} sides; analyze reads networks of images, "
-            "with a height and a width, not of signals or volumes"
-        )
-    else:
+    sides = parse_sides(size)
+    if len(sides) == 3:
+        raise UserError(f"image size {size!r} has 3 sides; an image has a height and a width")
+    return sides[0], sides[-1]
+
+
+def parse_sides(size: str | int | Sides) -> Sides:
+    """One to three numbers: pixels a side, height and width, or depth before them.
+
+    >>> parse_sides("224"), parse_sides("224x320"), parse_sides((16, 112, 112))
+    ((224,), (224, 320), (16, 112, 112))
+    """
+    sides: tuple[object, ...] = ()
+    if isinstance(size, str) and re.fullmatch(r"\d+([x×]\d+){0,2}", size.strip()):
+        sides = tuple(map(int, re.split("[x×]", size.strip())))
+    elif isinstance(size, int):
+        sides = (size,)
+    elif isinstance(size, tuple | list) and len(size) in (1, 2, 3):
+        sides = tuple(size)
+    found = tuple(side for side in sides if isinstance(side, int) and not isinstance(side, bool))
+    if not found or len(found) != len(sides):
         raise UserError(f"image size {size!r} is neither pixels a side (224) nor height x width "
                         "(224x320)")  # fmt: skip
-    if min(height, width) < 1:
-        raise UserError(f"an image has at least one pixel a side, not {height}x{width}")
-    return height, width
-
-
-def _num_sides(size: object) -> int:
-    """How many numbers a size has that is no size of an image."""
-    if isinstance(size, str):
-        return size.count("x") + 1 if re.fullmatch(r"\d+(x\d+)*", size.replace("×", "x")) else 0
-    return len(size) if isinstance(size, tuple | list) else 0
+    if min(found) < 1:
+        raise UserError(f"an image has at least one pixel a side, not {'x'.join(map(str, found))}")
+    return found
 
 
 def _is_run(model: nn.Module | str | Path) -> bool:
@@ -250,19 +268,33 @@ def _is_run(model: nn.Module | str | Path) -> bool:
 def _subject(model: nn.Module | str | Path, options: Options) -> Subject:
     """The network that is meant, with all that reading it needs."""
     if isinstance(model, nn.Module):
-        size = parse_size(options.image_size or IMAGE_SIZE)
-        return Subject(type(model).__name__, model, size, channels_of(model), "as given")
+        sides = _sides(model, options)
+        channels = num_channels(channels_of(model, len(sides)), sides)
+        return Subject(type(model).__name__, model, sides, channels, "as given")
     if _is_run(model):
         if optimized := OptimizedFolder.at(str(model)):
             return _proposed(optimized, options)
         return _found(RunFolder.existing(str(model)), options)
     if isinstance(model, Path) or "/" in model:
         raise UserError(f"there is no run folder {model}")
-    size = parse_size(options.image_size or IMAGE_SIZE)
+    parse_sides(options.image_size or IMAGE_SIZE)  # a mistake is told before a network is built
     with seeded(stream(options.seed, "analyze", "weights")):
         made = resolve(model, options.pretrained, options.stem)
-    return Subject(made.name, made.module.eval(), size, made.channels or channels_of(made.module),
+    sides = _sides(made.module, options)
+    channels = made.channels or channels_of(made.module, len(sides))
+    return Subject(made.name, made.module.eval(), sides, num_channels(channels, sides),
                    _weights(made, options), made.mean, made.std)  # fmt: skip
+
+
+def _sides(module: nn.Module, options: Options) -> Sides:
+    """Of what the network takes; data sets have images alone."""
+    sides = settle(module, parse_sides(options.image_size or IMAGE_SIZE))
+    if options.data and len(sides) != 2:
+        raise UserError(
+            f"{options.data} has images, and {type(module).__name__} takes "
+            f"{'signals' if len(sides) == 1 else 'volumes'}; without --data it is given noise"
+        )
+    return sides
 
 
 def _weights(made: Model, options: Options) -> str:
@@ -308,15 +340,14 @@ def _plain(folder: RunFolder, found: Subject) -> Subject:
     return replace(found, name=name, module=network.eval())
 
 
-def channels_of(module: nn.Module) -> int:
-    """Channels of the images a network takes: what its first convolution reads, else three."""
-    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
-
-
 def _read(
     subject: Subject, options: Options, note: Callable[[str], None] = lambda _: None
 ) -> Reading:
+    with taking_images(subject.module, subject.sides):
+        return _read_image(subject, options, note)
+
+
+def _read_image(subject: Subject, options: Options, note: Callable[[str], None]) -> Reading:
     size, channels = subject.image_size, subject.channels
     reading, program = read(
         subject.module, size, channels, subject.name, subject.weights, options.ignore_unknown

@@ -18,7 +18,7 @@ import rfsearch
 from rfsearch.analysis.layers import COLUMNS
 from rfsearch.analysis.reading import Reading
 from rfsearch.engine import analyze as room
-from rfsearch.engine.analyze import Options, analyze_and_tell, parse_size
+from rfsearch.engine.analyze import Options, analyze_and_tell, parse_sides, parse_size
 from rfsearch.errors import UserError
 from rfsearch.reporting import figures
 from rfsearch.reporting.layer_table import render
@@ -49,22 +49,22 @@ def test_a_module_is_read_as_it_is():
 @pytest.mark.parametrize(
     ("size", "found"),
     [(224, (224, 224)), ("96", (96, 96)), ("224x320", (224, 320)), ((3, 4), (3, 4)),
-     (" 8×9 ", (8, 9))],
+     (" 8×9 ", (8, 9)), ((128,), (128, 128))],
 )  # fmt: skip
 def test_sizes(size, found):
     assert parse_size(size) == found
 
 
-@pytest.mark.parametrize("size", ["", "x", "224x", "-5", "0", "1x2x3", "2.5", 0, True, (1,), 2.5])
+@pytest.mark.parametrize("size", ["", "x", "224x", "-5", "0", "1x2x3", "2.5", 0, True, (), 2.5])
 def test_no_sizes(size):
     with pytest.raises(UserError, match="image"):
         parse_size(size)
 
 
-@pytest.mark.parametrize("size", ["16x64x64", (128,), [16, 64, 64]])
-def test_signals_and_volumes_are_no_images(size):
-    with pytest.raises(UserError, match="networks of images, with a height and a width, not of"):
-        parse_size(size)
+def test_sides():
+    assert parse_sides("16x64×32") == parse_sides([16, 64, 32]) == (16, 64, 32)
+    with pytest.raises(UserError, match="neither pixels a side"):
+        parse_sides("1x2x3x4")
 
 
 def test_random_weights_and_noise_follow_the_seed():
