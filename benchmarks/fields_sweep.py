@@ -31,7 +31,7 @@ from torch.export import ExportedProgram
 from torchvision import models
 
 import tables
-from rfsearch.analysis import Analysis, Layer, compare, walk
+from rfsearch.analysis import Analysis, Layer, compare, strips, walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.probe import runs
 from rfsearch.errors import UserError
@@ -40,7 +40,6 @@ FOLDER = Path(__file__).parents[1] / "reports" / "fields"
 TABLE = FOLDER / "table.csv"
 MAX_PARAMS = 120_000_000  # for more than the smallest network of a family, in float64 on 24 GB
 SIZES = (64, 96, 128)  # pixels; the network's own size where it takes none of these
-STRIP = 32, 2048  # pixels: the narrow side at least, the long one at most
 OWN = {"segmentation": 224, "detection": 320}
 
 
@@ -128,26 +127,20 @@ def look(network: Network) -> Row:
         except UserError as error:
             failed = str(error)
             continue
-        row = with_(start, **compared(net, size, program, exported - began))
-        return with_(row, strip=strip(net, size, int(row.field_w or 0)))
+        return with_(start, **compared(net, size, program, exported - began))
     return with_(start, agrees=f"failed: {failed}")
 
 
-def strip(net: nn.Module, size: int, field: int) -> str:
-    """The comparison along the long side of a strip, where fields larger than the square are
-    whole: its size and the verdict; empty where no field is larger."""
-    long = min(-(-2 * field // 64) * 64, STRIP[1])
-    if long <= size:
-        return ""
-    for narrow in dict.fromkeys((STRIP[0], size)):
-        try:
-            program = capture(net, (narrow, long))
-            found = compare(net, (narrow, long), program=program, axes=[1])
-        except (UserError, RuntimeError):  # takes squares alone, or sizes that are not these
-            continue
-        verdict = "yes" if not found.disagreements else f"no: {found.disagreements[0]}"
-        return f"{narrow}×{long}: {verdict} ({100 * found.looked_at:.0f} %)"
-    return "takes none"
+def strip(net: nn.Module, found: Analysis) -> str:
+    """The comparison along the long side of strips, where fields larger than the square are
+    whole: sizes and verdicts."""
+    told = []
+    for one in strips(net, found):
+        wrong = one.comparison.disagreements
+        verdict = "yes" if not wrong else f"no: {wrong[0]}"
+        size = "×".join(map(str, one.image_size))
+        told.append(f"{size}: {verdict} ({100 * one.comparison.looked_at:.0f} %)")
+    return "; ".join(told) or "none"
 
 
 def compared(
@@ -166,7 +159,7 @@ def compared(
         "walk_seconds": round(walked - began, 3), "export_seconds": round(seconds, 2),
         "verify_seconds": round(time.perf_counter() - walked, 1),
         "agrees": "yes" if not wrong else f"no, {len(wrong)} tensors: {wrong[0]}",
-        "looked_at": round(both.looked_at, 3),
+        "looked_at": round(both.looked_at, 3), "strip": strip(net, found),
     }  # fmt: skip
 
 
@@ -227,8 +220,10 @@ def tell(rows: dict[tuple[str, str], dict[str, str]], missing: list[str]) -> Non
         "all tensors agree. Small networks are compared at every index of every tensor with one "
         "run per row and column, larger ones with 16 runs or more of half-planes along each axis; "
         "`looked_at` is the share of all borders of fields that these look at, and `strip` the "
-        "same along the long side of a strip, where fields beyond the square are whole "
-        "(`rfsearch.analysis.compare`; rows made before these two columns leave them empty).", "",
+        "same along the long side of strips, where fields beyond the square are whole: none where "
+        "no field is larger, or the network takes one image size alone "
+        "(`rfsearch.analysis.compare` and `strips`; rows made before these two columns leave "
+        "them empty).", "",
     ]  # fmt: skip
     for title, some in (("Left out", out), ("Not in agreement", rest)):
         if some:

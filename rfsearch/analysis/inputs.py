@@ -20,7 +20,7 @@ from rfsearch.errors import UserError
 Sides = tuple[int, ...]
 """(length,), (height, width) or (depth, height, width)."""
 
-CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def as_image(sides: Sides) -> tuple[int, int]:
@@ -32,7 +32,7 @@ def channels_of(module: nn.Module, num_sides: int = 2) -> int:
     """Channels of what a network takes: what its first such convolution reads, else three."""
     kind = CONVOLUTIONS[num_sides]
     first = next((part for part in module.modules() if isinstance(part, kind)), None)
-    return 3 if first is None else int(first.in_channels)  # type: ignore[call-overload]
+    return 3 if first is None else first.in_channels
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def taking_images(module: nn.Module, sides: Sides) -> Iterator[None]:
 
     def unfold(_module: nn.Module, given: tuple[Tensor]) -> Tensor:
         (image,) = given
-        return image[:, :, 0] if len(sides) == 1 else image.unflatten(1, (-1, sides[0]))
+        return image[:, :, 0] if len(sides) == 1 else torch.unflatten(image, 1, (-1, sides[0]))
 
     if len(sides) == 2:
         yield

@@ -19,6 +19,7 @@ from rfsearch.analysis.layers import MARKS, Analysis, Layer
 from rfsearch.analysis.squares import Mass, square
 from rfsearch.analysis.stages import Stage, stages
 from rfsearch.analysis.units import Box, Unit, boxes, centres
+from rfsearch.analysis.verify import Strip, compare, strips
 from rfsearch.analysis.walk import walk
 
 FORMAT = 1
@@ -68,6 +69,7 @@ class Reading:
         effective: None where it was not asked for.
         disagreements: between the walk and the probe; None where they were not compared.
         looked_at: share of all borders of fields that this comparison looked at.
+        strips: the same on long images, where fields beyond the border are whole.
         gains: the 3DRF-style metric; None where it was not asked for.
     """
 
@@ -79,6 +81,7 @@ class Reading:
     effective: Effective | None = None
     disagreements: tuple[str, ...] | None = None
     looked_at: float | None = None
+    strips: tuple[Strip, ...] = ()
     gains: Gains | None = None
 
     @property
@@ -136,6 +139,10 @@ class Reading:
                 "agree": not self.disagreements,
                 "looked_at": self.looked_at,
                 "disagreements": list(self.disagreements),
+                "strips": [
+                    {"image_size": list(strip.image_size), "looked_at": strip.comparison.looked_at}
+                    for strip in self.strips
+                ],
             }
         return record
 
@@ -180,6 +187,17 @@ def with_effective(
     layers = tuple(map(_with_sizes, reading.layers, sizes))
     effective = Effective(source, len(images), by_row, sizes)
     return replace(reading, analysis=replace(reading.analysis, layers=layers), effective=effective)
+
+
+def with_verdict(reading: Reading, module: nn.Module, channels: int) -> Reading:
+    """The reading with what the probe says of it: at its image size, and on strips."""
+    analysis = reading.analysis
+    found = compare(module, analysis.image_size, channels)
+    long = tuple(strips(module, analysis, channels))
+    beyond = [f"on {'×'.join(map(str, strip.image_size))} pixels, {told}"
+              for strip in long for told in strip.comparison.disagreements]  # fmt: skip
+    return replace(reading, disagreements=(*found.disagreements, *beyond),
+                   looked_at=found.looked_at, strips=long)  # fmt: skip
 
 
 def _units(reading: Reading, program: ExportedProgram) -> dict[str, Unit]:

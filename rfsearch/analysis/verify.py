@@ -15,16 +15,19 @@ from torch.export import ExportedProgram
 
 from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import AT_MOST, follow, module_name, trace_marked
+from rfsearch.analysis.layers import Analysis
 from rfsearch.analysis.probe import exact_program, half, lines
 from rfsearch.analysis.spread import Found, Prepared
+from rfsearch.errors import UserError
 from rfsearch.field import EMPTY_HI, EMPTY_LO, Indices, Intervals
 
-Runs = Literal["auto", "every line", "half-planes"]
+Runs = Literal["auto", "every line", "half-planes", "few"]
 
 # Multiply-adds and elements of all runs together, about half a minute of one core; above it
 # half-planes take the place of every line, as many as it holds.
 BUDGET = 1 << 36
 NUM_HALVES = 8  # per side and axis at least: 16 runs along each axis
+STRIP = 32, 2048  # pixels: the narrow side at least, the long one at most
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def compare(
             every interval. ``half-planes`` is for large networks: 16 runs along each axis, or as
             many more as ``BUDGET`` holds, with one side of the image NaN, put where most tensors
             have a border of a field; what each element should say is compared for all elements
-            in every run, and borders elsewhere are not looked at. ``auto`` decides by what the
-            network costs.
+            in every run, and borders elsewhere are not looked at; ``few`` stays with 16.
+            ``auto`` decides by what the network costs.
         program: what ``exact_program`` gives for this module, where that is known already.
         axes: of the image, 0 and 1, that half-planes are taken along; on a strip, long and
             narrow, fields are seen whole that are clipped in a square.
@@ -79,8 +82,42 @@ def compare(
         warnings.simplefilter("ignore")  # about the module's code, which is not ours
         if runs == "every line":
             return Comparison(tuple(_by_lines(program, kind)), 1.0)
-        num = max(NUM_HALVES, BUDGET // (2 * len(axes) * cost))
+        num = NUM_HALVES if runs == "few" else max(NUM_HALVES, BUDGET // (2 * len(axes) * cost))
         return _by_halves(program, image_size, kind, axes, num)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A comparison along the long side of an image that is long and narrow."""
+
+    image_size: tuple[int, int]
+    comparison: Comparison
+
+
+def strips(module: nn.Module, analysis: Analysis, channels: int = 3) -> Iterator[Strip]:
+    """The same where fields that the border of the image cuts off are whole.
+
+    Along each axis with such a field: half-planes on an image twice as long as the largest field
+    (2,048 pixels at most), and 32 pixels wide, or as wide as the image where the network takes
+    nothing narrower. It is the same network on another image, so this tells of the rules and not
+    of the image asked about; a network of one image size has no strips.
+    """
+    for i, axis in enumerate("hw"):
+        size = analysis.image_size[i]
+        field = max(getattr(row, f"field_no_gates_{axis}") or 0 for row in analysis.layers)
+        long = min(-(-2 * field // 64) * 64, STRIP[1])
+        if field <= size or long <= size:
+            continue
+        other = analysis.image_size[1 - i]
+        for narrow in dict.fromkeys((min(STRIP[0], other), other)):
+            shape = (long, narrow) if i == 0 else (narrow, long)
+            try:
+                program = exact_program(module, shape, channels)
+                found = compare(module, shape, channels, "seen", "few", program, (i,))
+            except (UserError, RuntimeError):  # takes squares alone, or sizes that are not these
+                continue
+            yield Strip(shape, found)
+            break
 
 
 def _cost(program: ExportedProgram) -> int:

@@ -25,8 +25,7 @@ from rfsearch.analysis.inputs import (
     taking_images,
 )
 from rfsearch.analysis.layers import COLUMNS
-from rfsearch.analysis.reading import SEES, Reading, read, with_effective
-from rfsearch.analysis.verify import compare
+from rfsearch.analysis.reading import SEES, Reading, read, with_effective, with_verdict
 from rfsearch.backbones.models import ALIASES, SOURCES, Model, resolve
 from rfsearch.data.photographs import NAMES as PHOTOGRAPHS
 from rfsearch.data.photographs import photographs
@@ -129,7 +128,8 @@ def analyze(
         pretrained: published weights, where they lie on this machine.
         seed: of random weights and of noise.
         verify: compare with the probe, which runs the network once per row and column, or at
-            least 32 times if it is large.
+            least 32 times if it is large; and on long strips, where fields larger than the image
+            are whole.
         ignore_unknown: go on behind operators without a rule; all fields after one are "at least".
         gain: the 3DRF-style metric too (a reconstruction, see ``rfsearch.analysis.gain``).
         stages: layers at which stages begin, for the metric; by default where resolution changes.
@@ -366,8 +366,7 @@ def _read_image(subject: Subject, options: Options, note: Callable[[str], None])
         reading = with_effective(reading, program, images, source)
     if options.verify:
         note(f"{subject.name}: comparing with the probe")
-        found = compare(subject.module, size, channels)
-        reading = replace(reading, disagreements=found.disagreements, looked_at=found.looked_at)
+        reading = with_verdict(reading, subject.module, channels)
     return reading
 
 

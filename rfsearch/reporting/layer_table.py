@@ -174,20 +174,28 @@ def _told(reading: Reading, width: int) -> str:
     """The findings, and whether walk and probe agree."""
     sentences = [one.sentence for one in reading.findings]
     if reading.disagreements is not None:
-        sentences.append(_verdict(reading.disagreements, reading.looked_at or 0.0))
+        sentences.append(_verdict(reading))
     return "\n".join(fill(one, width, initial_indent="- ", subsequent_indent="  ")
                      for one in sentences)  # fmt: skip
 
 
-def _verdict(wrong: Sequence[str], looked_at: float) -> str:
+def _verdict(reading: Reading) -> str:
+    wrong, looked_at = reading.disagreements, reading.looked_at or 0.0
     if wrong:
         return f"Walk and probe disagree: {'; '.join(wrong[:10])}."
-    if looked_at == 1:
-        return "Walk and probe agree on every element of every tensor."
-    return (
-        "Walk and probe agree on every element of every tensor in every run; their half-planes "
-        f"looked at {100 * looked_at:.0f} % of the borders of fields."
-    )
+    found = "Walk and probe agree on every element of every tensor"
+    if looked_at < 1:
+        found += f" in every run; their half-planes looked at {_borders(looked_at)}"
+    for strip in reading.strips:
+        found += (
+            f"; so they do on a strip of {_times(*strip.image_size)} pixels, where fields "
+            f"reach farther ({_borders(strip.comparison.looked_at)})"
+        )
+    return f"{found}."
+
+
+def _borders(looked_at: float) -> str:
+    return f"{100 * looked_at:.0f} % of the borders of fields"
 
 
 def quantities_of(reading: Reading) -> list[tuple[str, str]]:
