@@ -20,7 +20,11 @@ from rfsearch.errors import UserError
 Sides = tuple[int, ...]
 """(length,), (height, width) or (depth, height, width)."""
 
-CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
 
 
 def as_image(sides: Sides) -> tuple[int, int]:
@@ -81,7 +85,7 @@ def settle(module: nn.Module, sides: Sides) -> Sides:
 
 def _num_sides(module: nn.Module) -> int:
     """By the first convolution; two where there is none."""
-    kinds = {kind: number for number, kind in CONVOLUTIONS.items()}
+    kinds: dict[type[nn.Module], int] = {kind: number for number, kind in CONVOLUTIONS.items()}
     return next((kinds[type(part)] for part in module.modules() if type(part) in kinds), 2)
 
 
