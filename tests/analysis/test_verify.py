@@ -20,6 +20,7 @@ from rfsearch.analysis import attention, verify, windows
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.follow import trace
 from rfsearch.analysis.verify import Comparison, compare
+from rfsearch.analysis.walk import walk
 from tests.analysis.networks import (
     CHANNELS,
     Constant,
@@ -121,6 +122,32 @@ def test_a_broken_rule_is_found(rule, monkeypatch):
     monkeypatch.setattr(field, "window_taps", broken)
     assert compare(layer, (9, 9), runs="every line").disagreements != ()
     assert compare(layer, (9, 9), runs="half-planes").disagreements != ()
+
+
+def deep() -> nn.Module:
+    """Its field is 33 pixels: cut off by an image of 16."""
+    layers = [nn.Conv2d(3, 3, 3, padding=wide, dilation=wide) for wide in (1, 2, 3, 4)]
+    return nn.Sequential(*layers, nn.Conv2d(3, 3, 5, padding=6, dilation=3))
+
+
+def test_a_strip_holds_the_whole_field():
+    module = deep()
+    found = list(verify.strips(module, walk(module, (16, 16))))
+    assert [strip.image_size for strip in found] == [(128, 16), (16, 128)]
+    assert all(strip.comparison.disagreements == () for strip in found)
+
+
+def test_a_broken_rule_is_found_on_a_strip(monkeypatch):
+    module = deep()
+    whole = walk(module, (16, 16))
+    monkeypatch.setattr(field, "window_taps", without(dilation=2))
+    found = list(verify.strips(module, whole))
+    assert [bool(strip.comparison.disagreements) for strip in found] == [True, True]
+
+
+def test_no_strip_where_no_field_is_cut_off():
+    module = nn.Conv2d(3, 3, 3, padding=1)
+    assert list(verify.strips(module, walk(module, (16, 16)))) == []
 
 
 def test_half_planes_are_as_many_as_the_budget_holds(monkeypatch):
