@@ -41,7 +41,7 @@ ELEMENTWISE = (
     aten.resolve_conj, aten.resolve_neg, aten.clone, aten.contiguous, aten.alias, aten.detach,
     aten.detach_, aten.to, aten._to_copy, aten.type_as, aten.lift_fresh, aten.lift_fresh_copy,
     aten.dropout, aten.dropout_, aten.feature_dropout, aten.feature_dropout_, aten.alpha_dropout,
-    aten.alpha_dropout_, aten.feature_alpha_dropout, aten.native_dropout, aten.special_erf,
+    aten.alpha_dropout_, aten.feature_alpha_dropout, aten.special_erf,
     aten.special_expit, aten.special_log1p, aten.pow, aten.pow_, aten.float_power, aten.polar,
     aten.deg2rad, aten.rad2deg,
 )  # fmt: skip

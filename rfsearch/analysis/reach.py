@@ -180,7 +180,7 @@ class Axis:
         self, other: Axis, mine: Sequence[int], theirs: Sequence[int], gates: bool = True
     ) -> Axis:
         """Two operands of the shapes ``mine`` and ``theirs``, of equal number of dimensions."""
-        jumps = tuple(map(_jump_of_join, self.jumps, other.jumps, mine, theirs))
+        jumps = _jumps_of_join(self.jumps, other.jumps, mine, theirs)
         first = gates and _gates(self.jumps, other.jumps, theirs, mine)
         second = gates and not first and _gates(other.jumps, self.jumps, mine, theirs)
         done: dict[tuple[int, int, bool], Intervals] = {}
@@ -213,6 +213,22 @@ def _gates(
         jump != 0 and short == 1 < long
         for jump, short, long in zip(runs, gate_shape, shape, strict=True)
     ) and not any(jump != 0 and short > 1 for jump, short in zip(gate, gate_shape, strict=True))
+
+
+def _jumps_of_join(
+    mine: tuple[Jump, ...], theirs: tuple[Jump, ...], shape: Sequence[int], other: Sequence[int]
+) -> tuple[Jump, ...]:
+    """Of two maps of one element, which a view may have run over the image along several
+    dimensions, that of the one that runs along fewest tells where padding lies."""
+    long = any(
+        jump != 0 and length > 1
+        for jumps, lengths in ((mine, shape), (theirs, other))
+        for jump, length in zip(jumps, lengths, strict=True)
+    )
+    running = [sum(jump != 0 for jump in jumps) for jumps in (mine, theirs)]
+    if not long and all(running) and running[0] != running[1]:
+        return mine if running[0] < running[1] else theirs
+    return tuple(map(_jump_of_join, mine, theirs, shape, other))
 
 
 def _jump_of_join(mine: Jump, theirs: Jump, my_length: int, their_length: int) -> Jump:

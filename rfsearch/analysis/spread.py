@@ -28,12 +28,13 @@ DRAWS, MANY_DRAWS = 6, 24  # behind a mask; where values are compared or chosen
 # Operators in which NaN disappears; those that return integers or booleans need no line.
 COMPARING = {
     "where", "masked_fill", "masked_fill_", "nan_to_num", "fmax", "fmin", "sign", "sgn",
-    "softshrink", "hardshrink",
+    "softshrink", "hardshrink", "nansum", "nanmean",
 }  # fmt: skip
 # The same, where few values of an element make a difference: what is found is the least.
 CHOOSING = {
     "topk", "sort", "argsort", "median", "nanmedian", "kthvalue", "mode", "quantile", "one_hot",
-    "grid_sampler", "deform_conv2d", "roi_align",
+    "grid_sampler", "deform_conv2d", "roi_align", "eq", "ne", "any", "all",
+    "logical_and", "logical_or", "bitwise_and", "bitwise_or", "isnan", "isinf", "isfinite",
 }  # fmt: skip
 # And these, where the image says at which places: by its integers or booleans.
 INDEXING = {

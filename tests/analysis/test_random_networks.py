@@ -99,7 +99,18 @@ def over_padding(net: Drawing, x: fx.Node) -> fx.Node:
     return net(aten.conv2d.default, x, weight, None, [1, 1], [0, 2], [1, 3])
 
 
+def to_one(net: Drawing, x: fx.Node) -> fx.Node:
+    """Maps of one element."""
+    return net(aten.max_pool2d.default, x, [16, 16])
+
+
+def padded(net: Drawing, x: fx.Node) -> fx.Node:
+    """The same maps, with padding around."""
+    return net(aten.max_pool2d.default, x, [3, 3], [1, 1], [1, 1])
+
+
 @settings(drawn_at_will, max_examples=40)
+@example([(to_one, lines), (padded, squeeze_excite)])
 @example([(to_quarters, squeeze_excite), (over_padding, lines)])
 @given(st.lists(layer_and_gate, min_size=1, max_size=3))
 def test_gates_count_as_constants(parts):
