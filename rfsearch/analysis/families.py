@@ -42,7 +42,7 @@ ELEMENTWISE = (
     aten.detach_, aten.to, aten._to_copy, aten.type_as, aten.lift_fresh, aten.lift_fresh_copy,
     aten.dropout, aten.dropout_, aten.feature_dropout, aten.feature_dropout_, aten.alpha_dropout,
     aten.alpha_dropout_, aten.feature_alpha_dropout, aten.special_erf,
-    aten.special_expit, aten.special_log1p, aten.pow, aten.pow_, aten.float_power, aten.polar,
+    aten.special_expit, aten.special_log1p, aten.pow, aten.pow_, aten.float_power,
     aten.deg2rad, aten.rad2deg,
 )  # fmt: skip
 ARITHMETIC = (
@@ -50,7 +50,7 @@ ARITHMETIC = (
     aten.true_divide, aten.floor_divide, aten.remainder, aten.fmod, aten.maximum, aten.minimum,
     aten.fmax, aten.fmin, aten.lerp, aten.lerp_, aten.addcmul, aten.addcmul_, aten.addcdiv,
     aten.addcdiv_, aten.atan2, aten.hypot, aten.logaddexp, aten.xlogy, aten.copysign, aten.complex,
-    aten.clamp, aten.clamp_, aten.clip,
+    aten.clamp, aten.clamp_, aten.clip, aten.polar,
 )  # fmt: skip
 SUMS = (aten.add, aten.add_, aten.sub, aten.sub_, aten.subtract, aten.rsub)
 COMPARISONS = (

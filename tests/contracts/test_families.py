@@ -26,7 +26,7 @@ TWO = (
     lambda op, x, y: op(x, y), lambda op, x, y: op(x, y, y), lambda op, x, y: op(x, y, 0.5),
     lambda op, x, y: op(x > 0.5, y > 0.5),
 )  # fmt: skip
-FORMS = {name: ONE if name == "ACTIVATIONS" else (ONE[0], *TWO, *ONE[1:]) for name in FAMILIES}
+FORMS = dict.fromkeys(FAMILIES, (*TWO, *ONE)) | {"ACTIVATIONS": ONE, "ELEMENTWISE": (*ONE, *TWO)}
 """Ways to call an operator on one map or two; an activation has one."""
 
 
