@@ -77,9 +77,12 @@ def _sentences(told: Told) -> list[str]:
         "weights were changed and none are taken over.",
     ]
     if told.stages:
-        how = "All networks of the space were looked at" if told.stages.exact else (
-            "A seeded search looked at part of the space")  # fmt: skip
-        found.append(f"{how}: {told.stages.looked_at:,}.")
+        looked_at = f"{told.stages.looked_at:,} networks of the space"
+        found.append(
+            f"All {looked_at} were looked at."
+            if told.stages.exact
+            else f"A seeded search looked at {looked_at}."
+        )
     if told.found.kernels:
         found.append(
             f"Kernels keep {1 - told.found.kernels.epsilon:.0%} of every stage's trainable score, "
