@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import tables
+from ranks import tau
 
 SEEDS = (0, 1)
 OPERATORS = ("identity", "max 5")
@@ -45,8 +46,8 @@ def train_row(run: Any, network: tuple[int, ...], seed: int) -> dict[str, Any]:
     from dataclasses import replace
 
     from rfsearch import spaces
-    from rfsearch.analysis import walk
     from rfsearch.backbones.realise import realise
+    from rfsearch.engine.costs import counted
     from rfsearch.engine.run import describe, new_training, slot_names
     from rfsearch.strategies.tabular import name
     from rfsearch.training.evaluation import accuracy
@@ -61,16 +62,13 @@ def train_row(run: Any, network: tuple[int, ...], seed: int) -> dict[str, Any]:
         training.advance()
     seconds = time.perf_counter() - began
     data, trained = run.dataset, training.network
-    totals = walk(realise(architecture), data.image_size, data.channels).totals
     return {
         "network": name(network),
         "seed": seed,
         "score": accuracy(trained, data.search.selection, run.augmentation),
         "accuracy": accuracy(trained, data.test, run.augmentation),
         "seconds": round(seconds, 3),
-        "params": sum(parameter.numel() for parameter in trained.parameters()),
-        "macs": totals.macs,
-        "window_ops": totals.window_ops,
+        **counted(realise(architecture), data.image_size, data.channels),
     }
 
 
@@ -160,8 +158,6 @@ def noise() -> list[str]:
     """What the table can tell apart: agreement of its seeds, plain, the worth of each slot."""
     import numpy as np
     import pandas as pd
-
-    from ranks import tau
 
     rows = pd.read_csv(REPORT / "table.csv")
     by_seed = 100 * rows.pivot(index="network", columns="seed", values="accuracy")

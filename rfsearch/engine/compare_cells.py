@@ -15,8 +15,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from rfsearch import spaces
-from rfsearch.analysis import walk
 from rfsearch.backbones.realise import realise
+from rfsearch.engine.costs import counted
 from rfsearch.engine.measure import latency
 from rfsearch.engine.run import (
     Run,
@@ -173,13 +173,9 @@ def measured(run: Run, cell: Cell, architecture: Architecture) -> dict[str, Any]
 
 def costs(run: Run, architecture: Architecture, network: nn.Module) -> dict[str, Any]:
     """Of one image, counted and measured."""
-    totals = walk(realise(architecture), run.dataset.image_size, run.dataset.channels).totals
-    return {
-        "params": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": totals.macs,
-        "window_ops": totals.window_ops,
-        "latency": latency(run, network),
-    }
+    data = run.dataset
+    found = counted(realise(architecture), data.image_size, data.channels)
+    return {**found, "latency": latency(run, network)}
 
 
 def spent(run: Run, cell: Cell) -> dict[str, Any]:
