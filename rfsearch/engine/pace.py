@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +22,10 @@ from rfsearch.strategies.supernets import RandomShared
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training.batches import epoch_batches
 
-STEPS = 4
+STEPS = 12
+"""Steps that are timed, of which the middling one counts."""
+TRIALS = 3
+"""Trials that are timed, likewise."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def seconds_a_step(
         began = time.perf_counter()
         step(*batch)
         seconds.append(time.perf_counter() - began)
-    return sorted(seconds)[STEPS // 2 - 1]
+    return statistics.median(seconds)
 
 
 def long(run: Run) -> Run:
@@ -103,11 +107,15 @@ def _masking_seconds(searching: PMPL) -> float:
 def _sampled(searching: Sampled, run: Run) -> Pace:
     """A trial is asked for, trained and scored; successive halving ends most of them early."""
     task = new_task(run)
-    task = replace(task, proxy=replace(task.proxy, epochs=1))
-    began = time.perf_counter()
-    searching.task = task
-    searching.evaluate(0, (0,) * (len(task.slots) - 1) + task.filled[-1:], lambda *_: None)
-    epoch = time.perf_counter() - began
+    searching.task = replace(task, proxy=replace(task.proxy, epochs=1))
+    proposer, seconds = searching.new_proposer(), []
+    for number in range(TRIALS):
+        indices = proposer.ask()
+        began = time.perf_counter()
+        *_, tried = searching.evaluate(number, indices, lambda *_: None)
+        seconds.append(time.perf_counter() - began)
+        proposer.tell(tried)
+    epoch = statistics.median(seconds)
     settings, epochs = searching.task.sampling, run.config.plan.proxy_epochs
     if searching.proposer.stops_early:
         shares = expected_epochs(epochs, settings.reduction)
