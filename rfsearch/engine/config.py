@@ -226,7 +226,11 @@ def _planned(request: Request) -> tuple[str, Plan, dict[str, Scalar]]:
         budget, plan, values = stored.budget, stored.plan, stored.settings
     else:
         budget, plan = request.budget, _named(request, request.budget)
-        values = settings_table.defaults()
+        usual = strategies.entry(request.strategy).usual
+        values = {
+            **settings_table.defaults(),
+            **{f"pmpl.{key}": value for key, value in usual.items()},
+        }
     if request.image_size is not None:
         overrides["image_size"] = request.image_size
     plan = Plan.from_json({**plan.to_json(), **overrides}, "--set")

@@ -85,7 +85,7 @@ def supernet_seconds(searching: PMPL, run: Run) -> float:
     size = searching.descent.recipe.batch_size
     weight = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
     alpha = seconds_a_step(
-        searching.alphas.gradients, run, searching.splits.alpha, searching.settings.alpha_batch
+        searching.alpha_gradients, run, searching.splits.alpha, searching.settings.alpha_batch
     )
     masking = _masking_seconds(searching) if searching.settings.select == "masking" else 0.0
     filled = zip(searching.supernet.slots, new_task(run).filled, strict=True)

@@ -33,7 +33,8 @@ class Entry:
         spends: what its budget counts: epochs of a supernet, trials, or first one then the other.
         start: the setting that says after how many trials it is more than random search.
         costs: whether it needs the cost of networks.
-        settings: what of `pmpl` it changes, by name.
+        settings: what of `pmpl` makes it what it is, by name.
+        usual: what of `pmpl` it has where nothing else is given, by name.
     """
 
     factory: str
@@ -41,6 +42,7 @@ class Entry:
     start: str = ""
     costs: bool = False
     settings: Mapping[str, float | str | bool] = field(default_factory=dict)
+    usual: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mixes(self) -> bool:
@@ -49,16 +51,27 @@ class Entry:
 
 
 _PMPL = "rfsearch.strategies.supernets:pmpl"
+_MIXED = {"relaxation": "mixed"}
+"""α down the loss of the mixture, as PMPL has it."""
+_EVERY_SLOT = {"alpha_lr": 0.03, "alpha_every": 1, "average": 0.9, "patience": 20}
+"""Where every slot steps each time."""
 _SAMPLED = "rfsearch.strategies.sampled:Sampled"
+
+
+def _supernet(**settings: float | str | bool) -> Entry:
+    return Entry(_PMPL, "epochs", settings=settings, usual=_EVERY_SLOT)
+
+
 STRATEGIES: dict[str, Entry] = {
     "pmpl": Entry(_PMPL, "epochs"),
     # First-order DARTS (arXiv 1806.09055): nothing freezes, the arg-max at the end.
-    "darts": Entry(_PMPL, "epochs", settings={"progressive": False, "deadline": "argmax"}),
+    "darts": _supernet(**_MIXED, progressive=False, deadline="argmax"),
+    "pmpl-mixed": _supernet(**_MIXED),
     "pmpl-tau": Entry(_PMPL, "epochs", settings={"threshold": 0.3}),
-    "pmpl-one-norm": Entry(_PMPL, "epochs", settings={"candidate_norms": False}),
-    "pmpl-masked": Entry(_PMPL, "epochs", settings={"select": "masking"}),
-    "pmpl-subset": Entry(_PMPL, "epochs", settings={"mixing": "subset"}),
-    "pmpl-sampled": Entry(_PMPL, "epochs", settings={"mixing": "sampled"}),
+    "pmpl-one-norm": _supernet(**_MIXED, candidate_norms=False),
+    "pmpl-masked": _supernet(**_MIXED, select="masking"),
+    "pmpl-subset": _supernet(**_MIXED, mixing="subset"),
+    "pmpl-sampled": _supernet(**_MIXED, mixing="sampled"),
     "random-shared": Entry("rfsearch.strategies.supernets:RandomShared", "both"),
     "random": Entry(_SAMPLED, "trials"),
     "tpe": Entry(_SAMPLED, "trials", start="startup"),
@@ -66,8 +79,8 @@ STRATEGIES: dict[str, Entry] = {
     "nsga2": Entry(_SAMPLED, "trials", start="population", costs=True),
     "asha": Entry(_SAMPLED, "trials"),
     "evolution": Entry(_SAMPLED, "trials", start="population"),
-    "nni-darts": Entry("rfsearch.strategies.nni_oneshot:darts", "epochs"),
-    "nni-gumbel": Entry("rfsearch.strategies.nni_oneshot:gumbel", "epochs"),
+    "nni-darts": Entry("rfsearch.strategies.nni_oneshot:darts", "epochs", usual=_EVERY_SLOT),
+    "nni-gumbel": Entry("rfsearch.strategies.nni_oneshot:gumbel", "epochs", usual=_EVERY_SLOT),
     "nni-tpe": Entry(_SAMPLED, "trials", start="startup"),
     "nni-random": Entry(_SAMPLED, "trials"),
     "nni-evolution": Entry(_SAMPLED, "trials", start="population"),

@@ -2,7 +2,9 @@
 
 The paper's: the relaxation, the two disjoint losses, freezing on the gap of the top two, the
 deadline, adaptation. Ours: the four splits, the guards (minimum epochs, averaging, patience,
-warm-up, still statistics) and the null control.
+warm-up, still statistics), the null control, and what α goes down by default. In a mixture of six
+pools and an identity more identity is what is missing, whichever of them were best alone; so α
+goes down the expected loss of one of them alone, which is what a slot keeps in the end.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 NULLS = ("off", "signs", "labels")
 DEADLINES = ("argmax", "pair")
 SELECTORS = ("alpha", "masking")
+RELAXATIONS = ("alone", "mixed")
 MASKING_BATCH = 200
 """Images of the selection split behind one set of BatchNorm's statistics."""
 
@@ -44,19 +47,24 @@ MASKING_BATCH = 200
 class PMPLSettings:
     """Every dial and guard of the search; the report prints them all."""
 
-    alpha_lr: float = setting(0.03, "Adam's step on alpha (PMPL's code: 3e-4 over many epochs)")
+    alpha_lr: float = setting(0.1, "Adam's step on alpha (PMPL's code: 3e-4 over many epochs)")
     alpha_beta1: float = setting(0.5, "Adam's first beta for alpha (PMPL's code)")
     alpha_beta2: float = setting(0.999, "Adam's second beta for alpha (PMPL's code)")
     alpha_weight_decay: float = setting(1e-3, "Adam's weight decay for alpha (PMPL's code)")
     alpha_loss: str = setting("calibrated", "plain (PMPL), or calibrated: at the best temperature")
+    relaxation: str = setting(
+        "alone",
+        "what alpha goes down: alone, the expected loss of one candidate of a slot alone, a slot "
+        "a step (ours), or mixed, the loss of the mixture (PMPL)",
+    )
     alpha_init: float = setting(1e-3, "alpha starts at N(0, 1) times this (PMPL's code)")
     alpha_batch: int = setting(32, "images of an alpha step")
-    alpha_every: int = setting(1, "weight steps for one alpha step")
+    alpha_every: int = setting(2, "weight steps for one alpha step")
     progressive: bool = setting(True, "freeze slots as they settle; false waits for the deadline")
     threshold: float = setting(0.2, "freeze when the averaged top-two gap reaches this (PMPL)")
     minimum_epochs: int = setting(2, "epochs with alpha moving before the first freeze")
-    average: float = setting(0.9, "weight of the past in the average of p")
-    patience: int = setting(20, "alpha steps in a row for which the gap must hold")
+    average: float = setting(0.8, "weight of the past in the average of p")
+    patience: int = setting(5, "alpha steps of a slot in a row for which the gap must hold")
     select: str = setting("alpha", "what keeps one of a slot's top two: alpha, or masking each")
     mixing: str = setting("all", "candidates of a step: all, subset, or sampled (one, by Gumbel)")
     subset: int = setting(2, "candidates of a slot in a step under mixing=subset")
@@ -92,6 +100,13 @@ class PMPLSettings:
             raise unknown("pmpl.select", self.select, SELECTORS)
         if self.mixing not in MIXINGS:
             raise unknown("pmpl.mixing", self.mixing, MIXINGS)
+        if self.relaxation not in RELAXATIONS:
+            raise unknown("pmpl.relaxation", self.relaxation, RELAXATIONS)
+        if self.relaxation == "alone" and self.blend is not None:
+            raise UserError(
+                "pmpl.mixing and pmpl.candidate_norms change the mixture that alpha goes down; "
+                "use pmpl.relaxation=mixed with them"
+            )
         if self.subset < 2:
             raise UserError(f"pmpl.subset must be 2 or more, not {self.subset}")
         if self.select == "masking" and self.deadline == "pair":
@@ -224,7 +239,7 @@ class PMPL:
         }
 
     def _alpha_step(self, images: Tensor, labels: Tensor) -> float:
-        loss, gradients = self.alphas.gradients(images, labels)
+        loss, gradients = self.alpha_gradients(images, labels)
         self.alphas.step(self._null(gradients))
         self.alpha_steps += 1
         probabilities = self._probabilities()
@@ -237,6 +252,14 @@ class PMPL:
             )
         self._freeze(self._ready(gradients), "rule", images, labels)
         return float(loss)
+
+    def alpha_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
+        """What α goes down, and its gradient by the α of all open slots, or of the one whose
+        turn it is."""
+        if self.settings.relaxation == "mixed":
+            return self.alphas.gradients(images, labels)
+        open_slots = [slot for slot, m in self.supernet.mixtures.items() if not m.kept]
+        return self.alphas.alone(open_slots[self.alpha_steps % len(open_slots)], images, labels)
 
     def _null(self, gradients: Gradients) -> Gradients:
         if self.settings.null != "signs":

@@ -67,6 +67,22 @@ class AlphaDescent:
         gradients = torch.autograd.grad(loss, list(alphas.values()))
         return loss.detach(), dict(zip(alphas, gradients, strict=True))
 
+    @torch.no_grad()
+    def alone(self, slot: str, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
+        """The expected loss Σ_k p_k L_k, L_k with candidate k alone in this slot and the others
+        mixed as they are, and its gradient by the slot's α: p_k (L_k − Σ_j p_j L_j) (ours)."""
+        mixture = self.supernet.mixture(slot)
+        p = mixture.alpha.softmax(0)
+        losses = []
+        try:
+            for weights in torch.eye(len(p)).to(p):
+                mixture.weights = weights
+                losses.append(self.loss(images, labels))
+        finally:
+            mixture.weights = None
+        expected = (p * torch.stack(losses)).sum()
+        return expected, {slot: p * (torch.stack(losses) - expected)}
+
     def step(self, gradients: Gradients) -> None:
         """One step along these gradients; what weight steps left on α counts for nothing."""
         self.optimizer.zero_grad(set_to_none=True)

@@ -335,7 +335,7 @@ def test_a_dry_run_leaves_nothing(tmp_path, never_stopped):
     assert [(phase.name, phase.epochs, phase.steps) for phase in told.phases] == [
         *[("search", 4, 12), ("found", 2, 12), ("plain", 2, 12)]
     ]
-    assert told.alpha_steps == 6
+    assert told.alpha_steps == 4  # every second of 3, in two epochs
     assert told.seconds > sum(phase.seconds for phase in told.phases) > 0
     assert not elsewhere.folder.path.exists()
 
@@ -404,7 +404,7 @@ def test_metrics_follow_from_the_predictions(measured):
     for phase in ("search", "found", "plain"):
         spent = sum(line["seconds"] for line in lines if line["phase"] == phase)
         assert metrics["phases"][phase] == pytest.approx(spent)
-    assert metrics["alpha_steps"] == 6
+    assert metrics["alpha_steps"] == 4
     trial = read_trials(load_study(opened.folder.study))[0]
     assert metrics["selection"] == {"adapted": trial.score}
     assert networks["found"]["params"] == sum(

@@ -270,6 +270,67 @@ def test_the_log_of_a_freeze(tiny):
     json.dumps(records, allow_nan=False)
 
 
+# ---- one candidate alone
+
+
+@pytest.mark.parametrize("form", ["residual", "paper"])
+def test_slots_take_turns_and_pass_over_the_frozen(tiny, form):
+    pmpl = tiny.search(form=form, relaxation="alone", threshold=0.99)
+    pmpl.supernet.train()
+    slots = list(pmpl.supernet.slots)
+    pmpl.supernet.keep({slots[1]: (0,)})
+    weights, moved = without_alpha(pmpl.supernet), []
+    for _ in range(len(slots)):
+        before = copied(pmpl.supernet.alphas())
+        pmpl._alpha_step(*batch(tiny))
+        after = pmpl.supernet.alphas()
+        moved.append([slot for slot in slots if not torch.equal(after[slot], before[slot])])
+    open_slots = [slot for slot in slots if slot != slots[1]]
+    assert moved == [[slot] for slot in (*open_slots, open_slots[0])]
+    assert same(without_alpha(pmpl.supernet), weights), "weights or running statistics moved"
+    assert all(mixture.weights is None for mixture in pmpl.supernet.mixtures.values())
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+def test_whichever_wins_alone_is_frozen(tiny, progressive):
+    """Law 8 again; eight slots, three steps an epoch: each steps three times in eight epochs."""
+    for k, operator in enumerate(tiny.OPERATORS):
+        pmpl = tiny.search(
+            stages=(0, 8, 0), alpha_lr=1e-6, minimum_epochs=0, progressive=progressive,
+            relaxation="alone",
+        )  # fmt: skip
+        with torch.no_grad():
+            for alpha in pmpl.supernet.alphas().values():
+                alpha[k] += 2.0
+        frozen = [entry for record in tiny.records(pmpl) for entry in record["froze"]]
+        assert len(frozen) == len(pmpl.supernet.slots)
+        assert {tuple(entry["operators"]) for entry in frozen} == {(operator.label,)}
+        assert {entry["by"] for entry in frozen} == {"rule" if progressive else "deadline"}
+
+
+def test_alpha_goes_to_what_is_best_alone(tiny, monkeypatch):
+    """Not to what a mixture lacks: the loss is least where candidate 2 stands alone."""
+    pmpl = tiny.search(relaxation="alone", stages=(0, 6, 0), progressive=False)
+    mixtures = pmpl.supernet.mixtures
+
+    def loss(*_):
+        alone = [k for mixture in mixtures.values() for k in mixture.alone()]
+        assert len(alone) == 1, "one slot at a time"
+        return torch.tensor(abs(alone[0] - 2.0))
+
+    monkeypatch.setattr(pmpl.alphas, "loss", loss)
+    monkeypatch.setattr(pmpl, "_close", lambda: None)
+    tiny.records(pmpl)
+    steps = 6 * 3
+    assert steps >= 2 * len(mixtures)
+    assert {ranked(p)[0] for p in pmpl._probabilities().values()} == {2}
+
+
+def test_the_log_tells_the_expected_loss(tiny):
+    pmpl = tiny.search(relaxation="alone", stages=(0, 1, 0))
+    assert tiny.records(pmpl)[0]["alpha_loss"] > 0
+
+
 # ---- null controls
 
 
@@ -309,6 +370,13 @@ def test_permuted_labels_leave_everything_else(tiny):
     assert torch.equal(tiny.search(null="labels").alternation.alpha.labels, told.labels)
 
 
+@pytest.mark.parametrize("changes", [{"mixing": "subset"}, {"candidate_norms": False}], ids=str)
+def test_another_mixture_needs_alpha_to_see_it(changes):
+    with pytest.raises(UserError, match="relaxation=mixed"):
+        PMPLSettings(relaxation="alone", **changes)
+    PMPLSettings(relaxation="mixed", **changes)
+
+
 def test_unknown_words_are_the_users_mistake():
     with pytest.raises(UserError, match=r"pmpl\.null 'sign'; did you mean 'signs'"):
         PMPLSettings(null="sign")
@@ -331,8 +399,9 @@ def test_stages_follow_each_other():
         {"threshold": 0.15},
         {"null": "signs", "deadline": "pair", "threshold": 0.15},
         {"form": "paper"},
+        {"relaxation": "alone", "threshold": 0.1, "patience": 1},
     ],
-    ids=["residual", "signs", "paper"],
+    ids=["residual", "signs", "paper", "alone"],
 )
 def test_stopped_at_any_epoch_equals_never_stopped(tiny, tmp_path, settings):
     never = tiny.search("rfnet6", **settings)

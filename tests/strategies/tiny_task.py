@@ -126,8 +126,10 @@ def search(
     recipe=None,
     **settings,
 ):
-    """PMPL at its start, eager to freeze."""
+    """PMPL at its start, eager to freeze; every slot steps each time unless told otherwise."""
     given = {
+        "relaxation": "mixed",
+        "alpha_every": 1,
         "alpha_lr": 0.3,
         "alpha_batch": 12,
         "minimum_epochs": 1,

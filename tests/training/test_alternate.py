@@ -55,3 +55,27 @@ def test_nothing_is_written_down_before_the_first_open_slot(descent):
     assert not seen[first]
     assert not seen[second]
     assert all(seen[name] for name in rest)
+
+
+def test_the_gradient_of_one_alone_is_that_of_the_expected_loss(descent):
+    images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 1])
+    network = descent.supernet
+    slot = list(network.slots)[3]
+    mixture = network.mixture(slot)
+    with torch.no_grad():
+        mixture.gamma.fill_(1.0)
+        mixture.alpha.copy_(torch.linspace(-1, 1, len(mixture.alpha)))
+    losses = []
+    for k in range(len(mixture.alpha)):
+        mixture.keep((k,))
+        losses.append(descent.loss(images, labels).detach())
+    mixture.keep(())
+    expected = (mixture.alpha.softmax(0) * torch.stack(losses)).sum()
+    (gradient,) = torch.autograd.grad(expected, [mixture.alpha])
+    told, found = descent.alone(slot, images, labels)
+    assert list(found) == [slot]
+    assert max(losses) - min(losses) > 1e-3, "dull"
+    torch.testing.assert_close(told, expected.detach(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found[slot], gradient, rtol=1e-4, atol=1e-7)
+    assert mixture.weights is None
+    assert all(parameter.grad is None for parameter in network.parameters())
