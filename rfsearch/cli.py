@@ -78,7 +78,8 @@ Data = Annotated[
     str,
     typer.Option(
         metavar="NAME[:ROOT]",
-        help="digits, fashionmnist, cifar10, imagefolder:PATH or package.module:factory.",
+        help="digits, fashionmnist, cifar10, imagefolder:PATH, csv:FILE (columns path, label), "
+        "torchvision:NAME or package.module:factory.",
     ),
 ]
 ImageSize = Annotated[

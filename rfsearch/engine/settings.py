@@ -60,6 +60,7 @@ class DataSettings:
         "seed of the splits and of made data; not the run's seed, so that "
         "runs of several seeds see one data set",
     )
+    channels: int = setting(3, "of images in files (imagefolder, csv): 3 colour, 1 grey")
 
 
 @dataclass(frozen=True, kw_only=True)
