@@ -83,8 +83,8 @@ Data = Annotated[
     ),
 ]
 ImageSize = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Pixels a side; by default the data's or the plan's."),
+    str | None,
+    typer.Option(metavar="N|HxW", help="Pixels a side; by default the data's or the plan's."),
 ]
 Budget = Annotated[
     str,
