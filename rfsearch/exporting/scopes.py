@@ -26,7 +26,8 @@ class Scope:
     """One call of the module called ``path``.
 
     Attributes:
-        inputs: tensors it is given, its own parameters and buffers not among them.
+        inputs: tensors it is given, its own parameters and buffers not among them; where there
+            are none, sizes.
         outputs: tensors of its own that are used outside.
     """
 
@@ -127,6 +128,8 @@ def _scope(
         for one in node.all_input_nodes
         if one not in own and not is_number(one) and not is_of(held.get(one), path)
     ]
+    if not given:  # what makes a tensor of none may still ask for the size of the batch
+        given = [one for node in nodes for one in node.all_input_nodes if is_number(one)]
     outputs = [node for node in nodes if any(u in read and u not in own for u in node.users)]
     return Scope(path, tuple(steps), tuple(dict.fromkeys(given)), tuple(outputs))
 

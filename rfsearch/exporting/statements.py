@@ -132,8 +132,9 @@ class Writer:
         return f"{called}({', '.join(self._show(node, None) for node in step.inputs)})"
 
     def _device(self) -> str:
-        """Of the first argument, whose name always stands for a tensor."""
-        return f"{NAMES[0]}.device" if self.scope.inputs else '"cpu"'
+        """Of the first argument, whose name always stands for a tensor if it does once."""
+        given = self.scope.inputs
+        return f"{NAMES[0]}.device" if given and not is_number(given[0]) else '"cpu"'
 
     def _show(self, value: Any, step: fx.Node | None) -> str:
         """An argument."""

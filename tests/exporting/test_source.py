@@ -180,6 +180,26 @@ class Load(nn.Module):
         return self.torch(x).sum((2, 3))
 
 
+class Places(nn.Module):
+    """Something made of the size of the batch alone."""
+
+    def forward(self, batch):
+        return torch.arange(16.0).expand(batch, 3, 16, 16) / 16
+
+
+class Placed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.places = Places()
+
+    def forward(self, x):
+        return (x + self.places(x.shape[0])).mean((2, 3))
+
+
+def test_parts_that_are_given_a_size(make_subject):
+    assert "self.places(x.shape[0])" in same(make_subject(Placed()))
+
+
 def test_names_that_mean_something_else(make_subject):
     assert "class nn2(nn.Module)" in same(make_subject(Load()))
 
