@@ -37,7 +37,8 @@ Images are (N, {channels}, {height}, {width}), float32 from 0 to 1; logits are
 
 IMAGE_SIZE = {image_size}  # height, width
 CHANNELS = {channels}
-MEAN = {mean}  # per channel, of pixels from 0 to 1
+# Per channel, of pixels from 0 to 1.
+MEAN = {mean}
 STD = {std}
 CLASSES = {classes}
 
