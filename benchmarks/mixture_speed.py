@@ -33,7 +33,7 @@ STEPS = 100_000  # of the schedule: more than are taken
 def weight_step(network: nn.Module, weights: list[nn.Parameter]) -> Arm:
     """A step on the weights, ready to be taken."""
     network.to(memory_format=torch.channels_last).train()
-    return Descent(network, weights, Recipe(), STEPS, fabric("cpu")).step
+    return Descent(network, weights, Recipe(), STEPS, fabric("cpu"), torch.empty(0)).step
 
 
 def alpha_step(network: Supernet) -> Arm:

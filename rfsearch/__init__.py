@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "analyze": "rfsearch.engine.analyze:analyze",
+    "export": "rfsearch.engine.export:export",
     "load": "rfsearch.engine.run:load",
     "run": "rfsearch.engine.whole:run",
 }

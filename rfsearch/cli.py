@@ -78,12 +78,13 @@ Data = Annotated[
     str,
     typer.Option(
         metavar="NAME[:ROOT]",
-        help="digits, fashionmnist, cifar10, imagefolder:PATH or package.module:factory.",
+        help="digits, fashionmnist, cifar10, imagefolder:PATH, csv:FILE (columns path, label), "
+        "torchvision:NAME or package.module:factory.",
     ),
 ]
 ImageSize = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Pixels a side; by default the data's or the plan's."),
+    str | None,
+    typer.Option(metavar="N|HxW", help="Pixels a side; by default the data's or the plan's."),
 ]
 Budget = Annotated[
     str,
@@ -501,6 +502,35 @@ def report(
 
         for folder in folders:
             typer.echo(write_report(folder))
+
+
+@app.command(short_help="Write the found network as files that need no rfsearch.")
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of optimize.")
+    ],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="torch (state dict), code (network.py and weights, which need torch alone), pt2 "
+            "(torch.export) or onnx.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write; by default RUN/export.")
+    ] = None,
+    assignments: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Write the found network as files that work without rfsearch. What was written is run, and
+    stays only if it gives the same outputs.
+    """
+    with explained(debug):
+        from rfsearch.engine.export import export_and_tell
+
+        typer.echo(export_and_tell(folder, form, out, assignments or ()))
 
 
 @app.command()

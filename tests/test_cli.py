@@ -24,8 +24,9 @@ from rfsearch.backbones import BACKBONES
 from rfsearch.cli import app
 from rfsearch.data import DATASETS
 from rfsearch.engine.plan import BUDGETS
-from rfsearch.engine.settings import parse
+from rfsearch.engine.settings import OF_EXPORT, all_keys, keys_of, parse
 from rfsearch.errors import UserError
+from rfsearch.exporting import FORMATS
 from rfsearch.strategies import STRATEGIES
 from rfsearch.training import checkpoint
 from rfsearch.training.processes import DEVICES
@@ -174,6 +175,13 @@ OPTIONS = {
         "--debug": False,
     },
     "report": {"folders": NEEDED, "--debug": False},
+    "export": {
+        "folder": NEEDED,
+        "--format": NEEDED,
+        "--out": None,
+        "--set": None,
+        "--debug": False,
+    },
     "spaces": {"name": None, "--backbone": None, "--debug": False},
     "settings": {"--debug": False},
 }
@@ -206,6 +214,8 @@ def test_help_names_what_the_tables_hold():
     }.items():
         for name in table:
             assert name in told[option], f"--{option} does not tell of {name}"
+    export = {one.name: one.help for one in get_command(app).commands["export"].params}
+    assert all(name in export["form"] for name in FORMATS)
 
 
 def test_every_option_and_argument_is_explained():
@@ -323,6 +333,30 @@ def test_the_report_is_rebuilt_from_the_folder(finished, tmp_path):
     assert found.exit_code == 0
     assert found.stdout.strip() == str(folder / "report.html")
     assert len((folder / "report.html").read_text()) == pytest.approx(len(page), rel=0.01)
+
+
+def test_a_finished_run_is_exported(finished, tmp_path):
+    folder, _ = finished
+    out = tmp_path / "away"
+    found = invoke("export", folder, "--format", "code", "--out", out)
+    assert found.exit_code == 0, found.output
+    files, told = found.stdout.splitlines()[:2], found.stdout.splitlines()[2:]
+    assert files == [str(out / "network.py"), str(out / "network.pt")]
+    (line,) = told
+    assert line.startswith("Same outputs as the network on 8 random images: they differ by 0 ")
+    text = (out / "network.py").read_text()
+    assert 'CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")' in text
+    assert "IMAGE_SIZE = (48, 48)" in text
+    assert "CHANNELS = 1" in text
+    assert "rfsearch" not in text.split('"""', 2)[2]
+
+
+def test_a_run_that_is_not_finished_is_not_exported(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    (folder / "model.safetensors").unlink()
+    told = mistake("export", folder, "--format", "pt2", folder=folder)
+    assert "run that is not finished" in told
+    assert "--resume" in told
 
 
 def test_what_a_run_found_gives_its_accuracy_again(finished):
@@ -520,12 +554,10 @@ def test_a_space_shows_its_operators_and_a_backbone_its_slots():
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 250])
 def test_settings_list_every_key_within_the_terminal(monkeypatch, columns):
-    from rfsearch.engine.settings import all_keys
-
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = invoke("settings").stdout.splitlines()
     told = {line.split()[0] for line in lines if line.startswith("  ")}
-    assert {key.name for key in all_keys()} <= told
+    assert {key.name for key in (*all_keys(), *keys_of(OF_EXPORT))} <= told
     assert max(map(len, lines)) <= min(max(columns, 75), 100)
 
 
@@ -545,8 +577,9 @@ def test_the_readme_tells_what_is_there():
     assert set(re.findall(r"(?<![\w-])--\w[\w-]*", text)) <= known
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert link.startswith("https://") or (TOP / link).exists(), link
+    keys = [*all_keys(), *keys_of(OF_EXPORT)]
     for assignment in re.findall(r"--set (\w+\.\w+=\w+)", text):
-        assert parse([assignment])
+        assert parse([assignment], keys)
 
 
 # --- mistakes --------------------------------------------------------------------------------
@@ -656,6 +689,7 @@ def place(tmp_path, monkeypatch):
         "newer": '{"format": 99}',
         "bare": '{"format": 1}',
         "list": "[]",
+        "compared": '{"format": 1, "kind": "compare"}',
     }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(text)
@@ -684,9 +718,11 @@ WRONG = {
     "--budget 0s": ["too short"],
     "--device gpu": ["'gpu'", "auto, cpu, cuda, mps"],
     "--seed one": ["--seed"],
-    "--image-size wide": ["--image-size"],
-    "--image-size 0": ["image_size", "not 0"],
-    "--image-size -5": ["image_size", "not -5"],
+    "--image-size wide": ["image size 'wide'", "224x320"],
+    "--image-size 0": ["at least one pixel", "not 0"],
+    "--image-size -5": ["image size '-5'", "224x320"],
+    "--image-size 64x8": ["at least 16 pixels", "not 8"],
+    "--image-size 3x64x64": ["3 sides", "a height and a width"],
     "--image-size 12": ["at least 16 pixels", "--image-size 16"],
     "--image-size 1000000": ["not enough memory", "--image-size"],
     "--plan nowhere.json": ["no file nowhere.json"],
@@ -812,6 +848,16 @@ WRONG_ELSEWHERE = {
     "analyze mobilenetv2 --set backbone.stem=large": ["'large'", "published"],
     "analyze alexnet --effective --data digit": ["'digit'", "did you mean 'digits'"],
     "analyze mine:three --pretrained": ["brings its own weights"],
+    "export good": ["--format", "--help"],
+    "export nowhere --format code": ["no folder nowhere"],
+    "export other --format code": ["other", "config.json"],
+    "export bare --format code": ["bare", "not finished", "--resume"],
+    "export torn --format code": ["torn/config.json, line 2"],
+    "export compared --format code": ["a comparison", "compared/cells"],
+    "export bare --format onx": ["'onx'", "did you mean 'onnx'", "torch, code, pt2, onnx"],
+    "export bare --format code --set recipe.lr=1": ["export.fold_bn alone"],
+    "export bare --format code --set export.fold_bn=maybe": ["export.fold_bn", "true or false"],
+    "export bare --format torch --set export.fold_bn=true": ["fits no network", "code"],
     "analyze other": ["other", "config.json"],
     "analyze bare": ["bare"],
     "analyze runs/none": ["no run folder runs/none"],

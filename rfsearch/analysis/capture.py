@@ -43,25 +43,45 @@ def capture(
 
     The module is left as it was. What torch.export cannot capture is a ``UserError``.
     """
+    program = exported(module, image_size, channels, batch)
+    inline(program.graph_module, program.graph)
+    return program
+
+
+def exported(
+    module: nn.Module,
+    image_size: tuple[int, int],
+    channels: int = 3,
+    batch: int = 1,
+    any_batch: bool = False,
+    as_function: bool = True,
+) -> ExportedProgram:
+    """``torch.export``'s own program of ``module`` in eval mode.
+
+    Args:
+        any_batch: leave N open; else it is ``batch``.
+        as_function: capture without writing where somebody could see it.
+
+    Raises:
+        UserError: what torch.export cannot capture.
+    """
     example = torch.zeros(batch, channels, *image_size)
     like = next((p for p in module.parameters() if p.is_floating_point()), example)
     image = example.to(like.device, like.dtype)
+    sizes = ({0: torch.export.Dim("N")},) if any_batch else None
     with evaluating(module):
         try:
-            with _silence():
-                program = torch.export.export(module, (image,))
-                if _writes_where_seen(program.graph):
+            with silence():
+                program = torch.export.export(module, (image,), dynamic_shapes=sizes)
+                if as_function and _writes_where_seen(program.graph):
                     program = program.run_decompositions({})
         except Exception as error:
             raise UserError(why(module, image, error)) from error
-    for node in list(program.graph.nodes):
-        if node.op == "call_function" and getattr(node.target, "__name__", "") in WRAPPERS:
-            _inline(program.graph_module, node)
     return program
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """torch.export prints graphs, logs and warns beside what it raises."""
     before = logging.root.manager.disable
     nothing = io.StringIO()
@@ -111,6 +131,13 @@ def _is_view(node: fx.Node) -> bool:
     if _written(node):  # the tensor that was written into
         return any(map(_is_view, _written(node)))
     return any(a.alias_info for a in schema.arguments)
+
+
+def inline(graph_module: fx.GraphModule, graph: fx.Graph) -> None:
+    """The operators of regions under another setting in the places of the regions."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and getattr(node.target, "__name__", "") in WRAPPERS:
+            _inline(graph_module, node)
 
 
 def _inline(graph_module: fx.GraphModule, node: fx.Node) -> None:

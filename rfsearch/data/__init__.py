@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 
-from rfsearch.data import digits, factory, folder, published
+from rfsearch.data import digits, factory, folder, published, table, torchvision_sets
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings, Draws, normalise
 from rfsearch.data.images import Dataset, Images, SearchSplits, join
 from rfsearch.data.request import DigitsSettings, Request
@@ -32,6 +32,8 @@ DATASETS: dict[str, Callable[[Request], Dataset]] = {
     "fashionmnist": published.load_fashionmnist,
     "cifar10": published.load_cifar10,
     "imagefolder": folder.load,
+    "csv": table.load,
+    "torchvision": torchvision_sets.load,
 }
 
 
@@ -43,19 +45,21 @@ def load(
     images: int | None = None,
     test_images: int | None = None,
     download: bool = False,
+    channels: int = 3,
     settings: DigitsSettings | None = None,
 ) -> Dataset:
-    """The data set called ``spec``: ``NAME[:ROOT]``, ``imagefolder:PATH`` or
-    ``package.module:factory``.
+    """The data set called ``spec``: ``NAME[:ROOT]``, ``imagefolder:PATH``, ``csv:FILE``,
+    ``torchvision:NAME[:ROOT]`` or ``package.module:factory``.
 
     ``seed`` is the data seed: it cuts the splits and draws the digits, and stays the same while
     the seed of the search changes, so that all searches see the same images and test split.
     ``image_size`` (height, width) is the data set's own where None. ``images`` caps the weights
     and alpha splits together, and selection at a quarter of it; ``test_images`` the test split.
+    ``channels`` is of image files: 3 colour, 1 grey.
     """
     name, colon, rest = spec.partition(":")
     request = Request(
-        "", seed, image_size, images, test_images, download, settings or DigitsSettings()
+        "", seed, image_size, images, test_images, download, channels, settings or DigitsSettings()
     )
     if name in DATASETS:
         return DATASETS[name](replace(request, root=rest))

@@ -33,7 +33,12 @@ EXPECTED = (
 def load(spec: str, request: Request) -> Dataset:
     """What the factory called ``spec`` ("package.module:factory") returns, cut into four splits;
     its test set stays the test split."""
-    made = _checked(spec, _called(spec, find(spec)))
+    return assembled(spec, "", _called(spec, find(spec)), request)
+
+
+def assembled(spec: str, root: str, returned: Any, request: Request) -> Dataset:
+    """The data set of what a factory called ``spec`` returned."""
+    made = _checked(spec, returned)
     parts = {name: _Part(spec, name, made[name]) for name in ("train", "test")}
     height, width = parts["train"].pixels(0).shape[1:]
     size = request.image_size or (height, width)
@@ -41,7 +46,7 @@ def load(spec: str, request: Request) -> Dataset:
     check_counts(spec, classes, parts["train"].labels, 3)
     train, test = (Collection(part.labels, part.reader(size)) for part in parts.values())
     splits = cut_three(train, test, request)
-    return assemble(spec, "", classes, bool(made.get("flips", False)), splits)
+    return assemble(spec, root, classes, bool(made.get("flips", False)), splits)
 
 
 def find(spec: str, what: str = "data") -> Callable[[], Any]:

@@ -2,14 +2,16 @@
 
 ``PATH/train`` and ``PATH/test`` (or ``val``) are given splits, and the second is the untouched
 test split; where all three exist, train and val together are what is searched and trained on. A
-flat ``PATH/CLASS/...`` gets a seeded split. Images become RGB, turned upright by their EXIF
-orientation, scaled until they cover the image size and cropped about the centre.
+flat ``PATH/CLASS/...`` gets a seeded split. Images become RGB, or grey where one channel is asked
+for, turned upright by their EXIF orientation, scaled until they cover the image size and cropped
+about the centre.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,10 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 """What counts as an image, as in torchvision."""
 DEFAULT_SIZE = (64, 64)
 WORKERS = min(8, os.cpu_count() or 1)
+MODES = {1: "L", 3: "RGB"}
+"""Channels of an image → Pillow's word for it."""
+Decode = Callable[[Path, tuple[int, int], int], np.ndarray]
+"""File, (height, width) and channels → uint8 (height, width, channels)."""
 TOLD = 3
 """How many names an error gives before it only counts."""
 
@@ -51,13 +57,12 @@ def load(request: Request) -> Dataset:
     if given is None:
         listing = list_images(root)
         check_counts(f"imagefolder:{root}", listing.classes, listing.labels, 4)
-        splits = cut_four(_collection(root, listing, size), request)
+        splits = cut_four(_collection(root, listing, size, request.channels), request)
     else:
         listing, test = given
         check_counts(f"imagefolder:{root}", listing.classes, listing.labels, 3)
-        splits = cut_three(
-            _collection(root, listing, size), _collection(root, test, size), request
-        )
+        train, last = (_collection(root, part, size, request.channels) for part in (listing, test))
+        splits = cut_three(train, last, request)
     return assemble("imagefolder", str(root), listing.classes, True, splits)
 
 
@@ -74,23 +79,22 @@ def _given(root: Path) -> tuple[Listing, Listing] | None:
     parts = {name: list_images(root / name) for name in sorted(names)}
     train, test = parts.pop("train"), parts.pop("test" if "test" in names else "val")
     for name, part in (("test" if "test" in names else "val", test), *parts.items()):
-        _check_same_classes(root, train.classes, name, part.classes)
+        where = f"the class folders of {root / 'train'} and {root / name}"
+        check_same_classes(where, train.classes, name, part.classes)
     for more in parts.values():
         labels = np.concatenate([train.labels, more.labels])
         train = Listing(train.classes, train.paths + more.paths, labels)
     return train, test
 
 
-def _check_same_classes(
-    root: Path, train: tuple[str, ...], name: str, other: tuple[str, ...]
+def check_same_classes(
+    where: str, train: tuple[str, ...], name: str, other: tuple[str, ...]
 ) -> None:
+    """Refuse training and test data, called ``name``, of different classes."""
     alone = [f"{c} only in train" for c in train if c not in other]
     alone += [f"{c} only in {name}" for c in other if c not in train]
     if alone:
-        raise UserError(
-            f"the class folders of {root / 'train'} and {root / name} differ: "
-            f"{_first(alone)}; both need the same classes"
-        )
+        raise UserError(f"{where} differ: {_first(alone)}; both need the same classes")
 
 
 def list_images(root: Path) -> Listing:
@@ -129,23 +133,31 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _collection(root: Path, listing: Listing, size: tuple[int, int]) -> Collection:
+def _collection(root: Path, listing: Listing, size: tuple[int, int], channels: int) -> Collection:
     def read(index: Indices) -> Tensor:
-        return read_images(root, [listing.paths[i] for i in index], size)
+        return read_images(root, [listing.paths[i] for i in index], size, channels)
 
     return Collection(listing.labels, read)
 
 
-def read_images(root: Path, paths: list[Path], size: tuple[int, int]) -> Tensor:
-    """The images at ``paths``, uint8 (N, 3, H, W); all that cannot be used in one error."""
-    _check_memory(len(paths), size)
-    pixels = np.empty((len(paths), 3, *size), np.uint8)
+def read_images(
+    root: Path,
+    paths: list[Path],
+    size: tuple[int, int],
+    channels: int = 3,
+    decoded: Decode | None = None,
+) -> Tensor:
+    """The images at ``paths``, uint8 (N, C, H, W); all that cannot be used in one error.
+    ``decoded`` reads one of them, `decode` unless told."""
+    _check_memory(len(paths), channels, size)
+    pixels = np.empty((len(paths), channels, *size), np.uint8)
+    read = decoded or decode
 
     def fill(place: int) -> str | None:
         try:
-            pixels[place] = decode(paths[place], size).transpose(2, 0, 1)
+            pixels[place] = read(paths[place], size, channels).transpose(2, 0, 1)
         except Exception as error:  # Pillow's decoders raise nearly anything on broken files
-            return f"{paths[place].relative_to(root)} ({_reason(error)})"
+            return f"{os.path.relpath(paths[place], root)} ({_reason(error)})"
         return None
 
     with warnings.catch_warnings(), ThreadPoolExecutor(WORKERS) as pool:
@@ -159,8 +171,8 @@ def read_images(root: Path, paths: list[Path], size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """One image file as uint8 (height, width, 3)."""
+def decode(path: Path, size: tuple[int, int], channels: int = 3) -> np.ndarray:
+    """One image file as uint8 (height, width, channels), of 1 or 3 channels."""
     with Image.open(path) as image:
         width, height = image.size
         if min(width, height) < SMALLEST:
@@ -170,7 +182,9 @@ def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
         side = 2 * max(size)
         image.draft("RGB", (side, side))  # JPEG only: skip detail that is scaled away
         ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(ImageOps.fit(as_rgb(image), size[::-1], Image.Resampling.BILINEAR))
+        picture = as_rgb(image).convert(MODES[channels])
+        fitted = ImageOps.fit(picture, size[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(fitted).reshape(*size, channels)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -188,6 +202,8 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels to decode safely"
     return (str(error) or type(error).__name__).splitlines()[0][:80]
@@ -198,8 +214,8 @@ def _first(names: list[str]) -> str:
     return ", ".join(names[:TOLD]) + more
 
 
-def _check_memory(num_images: int, size: tuple[int, int]) -> None:
-    needed = num_images * 3 * size[0] * size[1]
+def _check_memory(num_images: int, channels: int, size: tuple[int, int]) -> None:
+    needed = num_images * channels * size[0] * size[1]
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not told on this system

@@ -65,7 +65,8 @@ class Request:
 
     ``images`` caps weights and alpha together and selection at a quarter of it, ``test_images``
     the test split; None leaves them whole. ``seed`` is the data seed, which is not the seed of
-    the search: all searches see the same images.
+    the search: all searches see the same images. ``channels`` is of images in files: 3 colour,
+    1 grey.
     """
 
     root: str = ""
@@ -74,11 +75,14 @@ class Request:
     images: int | None = None
     test_images: int | None = None
     download: bool = False
+    channels: int = 3
     digits: DigitsSettings = DigitsSettings()
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 4:
             raise UserError(f"images must be at least 4 (four splits), not {self.images}")
+        if self.channels not in (1, 3):
+            raise UserError(f"data.channels must be 3 (colour) or 1 (grey), not {self.channels}")
         if self.test_images is not None and self.test_images < 1:
             raise UserError(f"test_images must be at least 1, not {self.test_images}")
         if self.image_size is not None and min(self.image_size) < SMALLEST:

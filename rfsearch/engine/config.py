@@ -14,6 +14,7 @@ from rfsearch import backbones, spaces, strategies
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.plan import Plan, named_plan
 from rfsearch.engine.settings import Group, Scalar, SlotSettings
+from rfsearch.engine.sizes import parse_size
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
 from rfsearch.spaces.checks import standing
@@ -32,7 +33,7 @@ class SearchOptions:
 
     space: str = "pooling"
     data: str = "digits"
-    image_size: int | None = None
+    image_size: str | int | tuple[int, int] | None = None
     budget: str = "quick"
     plan: Path | None = None
     out: Path | None = None
@@ -191,7 +192,7 @@ def settle(request: Request) -> Config:
         strategy=request.strategy,
         space=request.space,
         data=request.data,
-        image_size=(plan.image_size, plan.image_size),
+        image_size=(plan.image_size, plan.image_width or plan.image_size),
         budget=budget,
         seed=request.seed,
         device=request.device,
@@ -232,7 +233,8 @@ def _planned(request: Request) -> tuple[str, Plan, dict[str, Scalar]]:
             **{f"pmpl.{key}": value for key, value in usual.items()},
         }
     if request.image_size is not None:
-        overrides["image_size"] = request.image_size
+        height, width = parse_size(request.image_size)
+        overrides |= {"image_size": height, "image_width": width if width != height else 0}
     plan = Plan.from_json({**plan.to_json(), **overrides}, "--set")
     rest = {key: value for key, value in given.items() if not key.startswith("plan.")}
     return budget, plan, {**values, **rest, **_of_strategy(request.strategy, given)}

@@ -61,12 +61,11 @@ def list_settings() -> str:
     """Every key with its default and meaning, group by group; last the plans."""
     begin = "Change settings by --set KEY=VALUE, one --set for each. These are the defaults."
     parts = [fill(begin, _width())]
-    for name, owner in settings_table.GROUPS.items():
+    for name, owner in {**settings_table.GROUPS, **settings_table.OF_EXPORT}.items():
         about = (owner.__doc__ or "").partition("\n\n")[0].replace("``", "").split()
         rows = [
             (f"  {key.name}", _shown(key.default), key.text)
-            for key in settings_table.all_keys()
-            if key.name.startswith(f"{name}.")
+            for key in settings_table.keys_of({name: owner})
         ]
         parts += ["", fill(f"{name}: {' '.join(about)}", _width()), table(rows)]
     return "\n".join([*parts, "", *_plans()])

@@ -19,9 +19,10 @@ from rfsearch.analysis.gain import Gains, gains
 from rfsearch.analysis.walk import walk
 from rfsearch.backbones.models import resolve
 from rfsearch.engine.analyze import Options as Analysis
-from rfsearch.engine.analyze import analyze_and_tell, parse_size
+from rfsearch.engine.analyze import analyze_and_tell
 from rfsearch.engine.config import parse_caps
 from rfsearch.engine.retrain import Training, dataset, expected_seconds, retrain, settled
+from rfsearch.engine.sizes import parse_size
 from rfsearch.engine.start import check_place, check_same, stored_record
 from rfsearch.errors import UserError, unknown
 from rfsearch.optimize.kernel_level import Proposal, optimize_kernels

@@ -27,7 +27,7 @@ class Plan:
     """All integers of a run, and how it computes."""
 
     width: float = told("channels, as a share of the published network's")
-    image_size: int = told("pixels a side; --image-size sets it too")
+    image_size: int = told("pixels a side, or of height; --image-size sets it too")
     images: int = told("most weights and alpha images together; 0 takes all")
     test_images: int = told("most test images; 0 takes all")
     warmup_epochs: int = told("epochs of the search before alpha moves")
@@ -41,11 +41,19 @@ class Plan:
     trials: int = told("networks that a sampling strategy tries", 30)
     proxy_epochs: int = told("epochs of a trial's cheap training", 4)
     proxy_images: int = told("weights and alpha images of a trial's cheap training", 1000)
+    image_width: int = told("pixels of width; 0 takes image_size, so that images are square", 0)
     layout: str = told("memory layout of images and weights: channels_last", "channels_last")
     kernels: str = told("how networks are run: eager", "eager")
 
     def __post_init__(self) -> None:
-        for name in ("warmup_epochs", "adapt_epochs", "images", "test_images", "threads"):
+        for name in (
+            "warmup_epochs",
+            "adapt_epochs",
+            "images",
+            "test_images",
+            "threads",
+            "image_width",
+        ):
             if getattr(self, name) < 0:
                 raise UserError(f"plan.{name} must be 0 or more, not {getattr(self, name)}")
         for name in (

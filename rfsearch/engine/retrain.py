@@ -130,6 +130,7 @@ def dataset(training: Training, image_size: tuple[int, int], download: bool) -> 
         images=training.plan.images or None,
         test_images=training.plan.test_images or None,
         download=download,
+        channels=int(training.settings["data.channels"]),
         settings=settings_table.group(DigitsSettings, training.settings),
     )
     images, batch = len(made.search.training()), int(training.settings["recipe.batch_size"])

@@ -13,6 +13,7 @@ from rfsearch.data.augmentation import AugmentationSettings
 from rfsearch.data.digits import DigitsSettings
 from rfsearch.engine.plan import Plan
 from rfsearch.errors import UserError, unknown
+from rfsearch.exporting.folding import ExportSettings
 from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.recipe import Recipe, setting
@@ -59,6 +60,7 @@ class DataSettings:
         "seed of the splits and of made data; not the run's seed, so that "
         "runs of several seeds see one data set",
     )
+    channels: int = setting(3, "of images in files (imagefolder, csv): 3 colour, 1 grey")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,8 @@ GROUPS: dict[str, type] = {
     "compare": CompareSettings,
 }
 """Group → the frozen dataclass beside its owner. ``plan.NAME`` comes from the budget."""
+OF_EXPORT: dict[str, type] = {"export": ExportSettings}
+"""What `rfsearch export` takes; a run's config.json has nothing of it."""
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -114,12 +118,17 @@ class Key:
 
 
 def all_keys() -> Iterator[Key]:
-    """Every key in the order of the table; a plan's default depends on the budget."""
-    for group, owner in GROUPS.items():
-        for item in fields(owner):
-            yield Key(f"{group}.{item.name}", _kind(item), item.default, item.metadata["help"])
+    """Every key of a run in the order of the table; a plan's default depends on the budget."""
+    yield from keys_of(GROUPS)
     for item in fields(Plan):
         yield Key(f"plan.{item.name}", _kind(item), None, item.metadata["help"])
+
+
+def keys_of(groups: Mapping[str, type]) -> Iterator[Key]:
+    """The keys of some groups."""
+    for group, owner in groups.items():
+        for item in fields(owner):
+            yield Key(f"{group}.{item.name}", _kind(item), item.default, item.metadata["help"])
 
 
 def defaults() -> dict[str, Scalar]:
@@ -127,9 +136,9 @@ def defaults() -> dict[str, Scalar]:
     return {key.name: key.default for key in all_keys() if not key.name.startswith("plan.")}
 
 
-def parse(assignments: Iterable[str]) -> dict[str, Scalar]:
-    """``KEY=VALUE`` texts as typed values."""
-    known = {key.name: key for key in all_keys()}
+def parse(assignments: Iterable[str], keys: Iterable[Key] | None = None) -> dict[str, Scalar]:
+    """``KEY=VALUE`` texts as typed values; of a run's keys unless told."""
+    known = {key.name: key for key in (all_keys() if keys is None else keys)}
     values: dict[str, Scalar] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")

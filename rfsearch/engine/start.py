@@ -123,6 +123,7 @@ def load_data(config: Config, *, download: bool = False) -> Dataset:
         images=config.plan.images or None,
         test_images=config.plan.test_images or None,
         download=download,
+        channels=int(config.settings["data.channels"]),
         settings=config.group(DigitsSettings),
     )
 

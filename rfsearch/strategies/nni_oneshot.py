@@ -31,7 +31,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rfsearch.backbones.slots import install
@@ -118,7 +117,9 @@ class OneShot:
         self.steps = len(task.splits.weights) // task.recipe.batch_size
         total = self.epochs * self.steps
         weights = self.supernet.weights()
-        self.descent = Descent(self.supernet, weights, task.recipe, total, task.fabric)
+        self.descent = Descent(
+            self.supernet, weights, task.recipe, total, task.fabric, task.splits.weights.labels
+        )
         self.adam: dict[str, dict[str, Any]] = {}
         self.strategy = build(
             arc_learning_rate=task.pmpl.alpha_lr,
@@ -330,8 +331,7 @@ def _module(search: OneShot) -> Any:
             """The loss of a batch."""
             images, labels = batch
             logits = self.model(images)
-            smoothing = search.task.recipe.label_smoothing
-            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+            loss = search.descent.loss(logits, labels)
             if number % 2 == 0:
                 self.alpha_losses.append(loss.detach().cpu())
                 return loss + _penalty(search)

@@ -174,7 +174,9 @@ class PMPL:
         self._froze: list[dict[str, Any]] = []
         _start_alphas(supernet, settings.alpha_init, stream(seed, "alpha"))
         steps = stages.epochs * (len(splits.weights) // recipe.batch_size)
-        self.descent = Descent(supernet, supernet.weights(), recipe, steps, fabric)
+        self.descent = Descent(
+            supernet, supernet.weights(), recipe, steps, fabric, splits.weights.labels
+        )
         if settings.blend is not None:
             self._blend(settings.blend)
         self.alphas = AlphaDescent(

@@ -64,7 +64,14 @@ class RandomShared:
         self.steps = len(task.splits.weights) // size
         weights = self.network_of_all.weights()
         total = task.stages.epochs * self.steps
-        self.descent = Descent(self.network_of_all, weights, task.recipe, total, task.fabric)
+        self.descent = Descent(
+            self.network_of_all,
+            weights,
+            task.recipe,
+            total,
+            task.fabric,
+            task.splits.weights.labels,
+        )
         for group in self.descent.optimizer.param_groups:
             group["fused"] = False  # a fused step wants the gradient of every weight, every time
 

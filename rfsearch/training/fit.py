@@ -39,6 +39,7 @@ class Descent:
         recipe: optimizer, schedule, clipping, loss.
         steps: of the whole training, for the schedule.
         fabric: the device, and the processes.
+        labels: of all images it trains on, for the weights of classes.
     """
 
     def __init__(
@@ -48,8 +49,11 @@ class Descent:
         recipe: Recipe,
         steps: int,
         fabric: Fabric,
+        labels: Tensor,
     ) -> None:
         self.network = network
+        self.labels = labels
+        self.class_weights: Tensor | None = None
         self.parameters = parameters
         self.recipe = recipe
         self.fabric = fabric
@@ -59,13 +63,20 @@ class Descent:
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One step; the loss and the number of images predicted right, both detached."""
         logits = self.network(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss = self.loss(logits, labels)
         self.fabric.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The recipe's loss of logits (N, classes); a scalar."""
+        if self.class_weights is None:
+            self.class_weights = self.recipe.weights_of(self.labels, logits.shape[1])
+        smoothing = self.recipe.label_smoothing
+        return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=smoothing)
 
     @property
     def lr(self) -> float:
@@ -108,7 +119,9 @@ class Fit:
         self.seed = seed
         self.steps = len(images) // recipe.batch_size
         parameters = list(network.parameters())
-        self.descent = Descent(network, parameters, recipe, epochs * self.steps, fabric)
+        self.descent = Descent(
+            network, parameters, recipe, epochs * self.steps, fabric, images.labels
+        )
 
     @property
     def finished(self) -> bool:

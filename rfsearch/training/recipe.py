@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rfsearch.errors import UserError
+from rfsearch.errors import UserError, unknown
 
 T = TypeVar("T")
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 def setting(default: T, text: str) -> T:
@@ -29,6 +30,9 @@ class Recipe:
     warmup: float = setting(0.05, "share of the steps in which the learning rate rises")
     clip: float = setting(5.0, "largest norm of the gradient")
     label_smoothing: float = setting(0.0, "label smoothing of the training loss")
+    class_weights: str = setting(
+        "none", "in the training loss: none, or balanced, rare classes as much as others in all"
+    )
     batch_size: int = setting(32, "images a step")
 
     def __post_init__(self) -> None:
@@ -37,6 +41,8 @@ class Recipe:
                 f"recipe.batch_size must be 2 or more, not {self.batch_size}: "
                 "batch normalisation compares images"
             )
+        if self.class_weights not in CLASS_WEIGHTS:
+            raise unknown("recipe.class_weights", self.class_weights, CLASS_WEIGHTS)
         for name in ("lr", "clip"):
             if getattr(self, name) <= 0:
                 raise UserError(f"recipe.{name} must be more than 0, not {getattr(self, name)}")
@@ -45,6 +51,14 @@ class Recipe:
                 raise UserError(f"recipe.{name} must be in [0, 1), not {getattr(self, name)}")
         if self.weight_decay < 0:
             raise UserError(f"recipe.weight_decay must be 0 or more, not {self.weight_decay}")
+
+    def weights_of(self, labels: Tensor, classes: int) -> Tensor | None:
+        """Weight of each class, float32 (classes,), by how often it is among labels (N,): N over
+        the classes and the images of the class; None where all images weigh the same."""
+        if self.class_weights == "none":
+            return None
+        counts = torch.bincount(labels, minlength=classes).clamp(min=1)
+        return len(labels) / (classes * counts.float())
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
         """The optimizer of the weights."""

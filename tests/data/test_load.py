@@ -9,7 +9,9 @@ from rfsearch.errors import UserError
 
 
 def test_the_table():
-    assert list(DATASETS) == ["digits", "fashionmnist", "cifar10", "imagefolder"]
+    assert list(DATASETS) == [
+        *("digits", "fashionmnist", "cifar10", "imagefolder", "csv", "torchvision")
+    ]
 
 
 def test_an_unknown_name_lists_what_is_known():

@@ -18,7 +18,8 @@ import rfsearch
 from rfsearch.analysis.layers import COLUMNS
 from rfsearch.analysis.reading import Reading
 from rfsearch.engine import analyze as room
-from rfsearch.engine.analyze import Options, analyze_and_tell, parse_sides, parse_size
+from rfsearch.engine.analyze import Options, analyze_and_tell
+from rfsearch.engine.sizes import parse_sides, parse_size
 from rfsearch.errors import UserError
 from rfsearch.reporting import figures
 from rfsearch.reporting.layer_table import render

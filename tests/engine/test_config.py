@@ -147,6 +147,23 @@ def test_image_sizes_are_the_data_sets_own(name):
     assert settle(request(data="imagefolder:here")).image_size == (PLAN.image_size,) * 2
 
 
+def test_images_that_are_not_square():
+    config = settle(request(image_size="48x96"))
+    assert config.image_size == (48, 96)
+    assert (config.plan.image_size, config.plan.image_width) == (48, 96)
+    assert Config.from_json(config.to_json(), "here") == config
+    assert settle(request(image_size=(48, 96))) == config
+    by_key = settle(request(assignments=assigned(plan__image_width=96)))
+    assert by_key.image_size == (48, 96)
+    square = settle(request(image_size="64x64"))
+    assert (square.image_size, square.plan.image_width) == ((64, 64), 0)
+    assert square == settle(request(image_size=64))
+    with pytest.raises(UserError, match=r"plan\.image_width must be 0 or more"):
+        settle(request(assignments=assigned(plan__image_width=-1)))
+    with pytest.raises(UserError, match="at least 32 pixels, not 16"):
+        settle(request(image_size="96x16", assignments=["backbone.stem=published"]))
+
+
 def test_the_stem_follows_the_image_size():
     stems = {size: settle(request(image_size=size)).stem for size in (32, 40, 41, 64)}
     assert stems == {32: "small", 40: "small", 41: "published", 64: "published"}
@@ -168,7 +185,7 @@ def test_the_stem_follows_the_image_size():
             {"image_size": 31, "assignments": ("backbone.stem=published",)},
             r"published stem needs images of at least 32 pixels, not 31",
         ),
-        ({"image_size": -5}, r"image_size must be more than 0, not -5"),
+        ({"image_size": -5}, r"an image has at least one pixel a side, not -5"),
         ({"plan": Path("nowhere.json")}, r"there is no file nowhere\.json"),
         ({"assignments": ("pmpl.tau=1",)}, r"unknown setting 'pmpl\.tau'"),
         ({"assignments": ("backbone.stem=tiny",)}, r"backbone\.stem: 'tiny' is not auto"),

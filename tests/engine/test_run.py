@@ -224,6 +224,14 @@ def test_a_pair_goes_through_to_the_end(begin, tmp_path):
     assert len(outcome(opened.folder)["trials"]) == 1
 
 
+def test_images_that_are_not_square_go_through(begin, tmp_path):
+    opened = begin(tmp_path / "run", image_size="32x40")
+    assert opened.dataset.search.weights.pixels.shape[1:] == (1, 32, 40)
+    searching = run.new_search(opened)
+    searching.advance(lambda *_: None)
+    assert run.describe(opened, ()).input.image_size == (32, 40)
+
+
 def test_a_run_folder_is_not_taken_over(never_stopped, begin, tmp_path):
     out = never_stopped.folder.path
     with pytest.raises(UserError, match=r"holds a run already.*--resume"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
@@ -143,12 +145,36 @@ def test_gradients_are_clipped(make_images, augmentation, cpu):
     [
         *({"lr": 0.0}, {"clip": -1.0}, {"batch_size": 0}, {"momentum": 1.0}),
         *({"warmup": 1.5}, {"label_smoothing": -0.1}, {"weight_decay": -1e-4}),
+        {"class_weights": "balance"},
     ],
     ids=str,
 )
 def test_a_recipe_that_cannot_be_is_the_users_mistake(wrong):
     with pytest.raises(UserError, match=f"recipe.{next(iter(wrong))}"):
         Recipe(**wrong)
+
+
+def test_rare_classes_weigh_as_much_as_others(make_images, augmentation, cpu):
+    """Against scikit-learn's weights and the loss written out."""
+    images = make_images(120)
+    images = images.take(torch.cat([torch.where(images.labels == k)[0][: 3 + 5 * k]
+                                    for k in range(4)]))  # fmt: skip
+    training = fit(images, augmentation, cpu, class_weights="balanced", label_smoothing=0.0)
+    labels = images.labels.numpy()
+    weights = torch.from_numpy(
+        compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+    )
+    logits = torch.randn(len(images), 4, dtype=torch.float64)
+    each = -logits.log_softmax(1)[torch.arange(len(images)), images.labels]
+    weight = weights[images.labels]
+    expected = float((weight * each).sum() / weight.sum())
+    found = training.descent.loss(logits.float(), images.labels)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    told = training.descent.recipe.weights_of(images.labels, 4)
+    assert torch.allclose(told.double(), weights)
+    plain = fit(images, augmentation, cpu).descent.loss(logits.float(), images.labels)
+    assert float(plain) == pytest.approx(float(each.mean()), rel=1e-5)
+    assert float(plain) != pytest.approx(expected, rel=1e-3)
 
 
 # ---- random numbers

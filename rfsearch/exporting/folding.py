@@ -1,0 +1,60 @@
+"""Norms folded into the convolutions before them: the same outputs, fewer operators."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from rfsearch.exporting.scopes import module_of
+from rfsearch.exporting.subject import Subject
+from rfsearch.training.recipe import setting
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """What `rfsearch export` may change; nothing of a run."""
+
+    fold_bn: bool = setting(
+        False, "fold BatchNorm into the convolution before it; not with --format torch"
+    )
+
+
+def folded(subject: Subject) -> Subject:
+    """The subject with every BatchNorm that alone reads a convolution folded into it; what stands
+    in its place is nn.Identity."""
+    network = copy.deepcopy(subject.network)
+    modules: dict[str, Any] = dict(network.named_modules())
+    for conv, norm in pairs(subject):
+        fused = fuse_conv_bn_eval(modules[conv], modules[norm])
+        network.set_submodule(conv, fused)
+        network.set_submodule(norm, nn.Identity())
+    return replace(subject, network=network.eval())
+
+
+def pairs(subject: Subject) -> Iterator[tuple[str, str]]:
+    """Names of convolution and norm, where each is called once and nothing else reads between."""
+    called = [module_of(node) for node in subject.program.graph.nodes]
+    modules = dict(subject.network.named_modules())
+    for node in subject.program.graph.nodes:
+        if node.target is not torch.ops.aten.batch_norm.default:
+            continue
+        before = node.args[0]
+        if not isinstance(before, fx.Node) or len(before.users) > 1:
+            continue
+        conv, norm = module_of(before), module_of(node)
+        if called.count(conv) == called.count(norm) == 1 and _fit(modules, conv, norm):
+            yield conv, norm
+
+
+def _fit(modules: dict[str, nn.Module], conv: str, norm: str) -> bool:
+    first, second = modules.get(conv), modules.get(norm)
+    whole = isinstance(second, nn.modules.batchnorm._BatchNorm) and second.running_var is not None
+    return isinstance(first, CONVOLUTIONS) and whole
