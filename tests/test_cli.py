@@ -114,6 +114,7 @@ OPTIONS = {
         "--resume": False,
         "--dry-run": False,
         "--download": False,
+        "--pretrained": False,
         "--device": "auto",
         "--max-macs": None,
         "--max-params": None,

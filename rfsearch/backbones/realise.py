@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from rfsearch import backbones
+from rfsearch.backbones.published import start
 from rfsearch.backbones.slots import install
 from rfsearch.errors import UserError, unknown
 from rfsearch.operators import build_operator
@@ -12,16 +13,15 @@ from rfsearch.operators.forms import FORMS
 from rfsearch.spaces import Architecture, Choice
 
 
-def realise(architecture: Architecture) -> nn.Module:
-    """The network of ``architecture``, freshly initialised from torch's global generator.
+def realise(architecture: Architecture, pretrained: bool = False) -> nn.Module:
+    """The network of ``architecture``, freshly initialised from torch's global generator, or with
+    the published weights of its backbone.
 
     Law: with a mixture's weights it gives the same output, number for number, as the supernet
     with the same choice.
     """
-    network = backbones.build(architecture.backbone)
-    known = {
-        slot.name: slot for slot in backbones.entry(architecture.backbone.name).slots(network)
-    }
+    network = start(architecture.backbone, pretrained)
+    known = {slot.name: slot for slot in backbones.slots_of(architecture.backbone, network)}
     for choice in architecture.choices:
         if choice.slot not in known:
             raise unknown("slot", choice.slot, known)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 
 from torch import Tensor, nn
 
 from rfsearch import backbones
+from rfsearch.backbones.published import start
 from rfsearch.backbones.slots import Slot, install
 from rfsearch.errors import UserError, unknown
 from rfsearch.operators import build_operator
 from rfsearch.operators.forms import FORMS
-from rfsearch.operators.mixture import Mixture
+from rfsearch.operators.mixture import Mixture, ResidualMixture
 from rfsearch.spaces import Backbone, Choice, Space
+
+FEW = 20
+"""Slots that are all listed where a name is wrong; of more the nearest."""
 
 
 class Supernet(nn.Module):
@@ -68,6 +73,12 @@ class Supernet(nn.Module):
         for name, indices in kept.items():
             self.mixture(name).keep(indices)
 
+    def begin_plain(self) -> None:
+        """Let the mixtures of the residual form add nothing, until γ is trained."""
+        for mixture in self.mixtures.values():
+            if isinstance(mixture, ResidualMixture):
+                nn.init.zeros_(mixture.gamma)
+
     def choices(self) -> tuple[Choice, ...]:
         """What every slot keeps; each must have been told."""
         found = []
@@ -99,11 +110,19 @@ def supernet(
     *,
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
+    pretrained: bool = False,
 ) -> Supernet:
-    """The supernet of a named backbone, freshly initialised from torch's global generator."""
-    network = backbones.build(backbone)
-    slots = backbones.entry(backbone.name).slots(network)
-    return Supernet(network, choose_slots(slots, include, exclude), space)
+    """The supernet of a named backbone, freshly initialised from torch's global generator.
+
+    With published weights it begins as the published network: γ of every mixture is 0, and α has
+    no gradient until weight steps have moved it.
+    """
+    network = start(backbone, pretrained)
+    slots = backbones.slots_of(backbone, network)
+    whole = Supernet(network, choose_slots(slots, include, exclude), space)
+    if pretrained:
+        whole.begin_plain()
+    return whole
 
 
 def choose_slots(
@@ -113,9 +132,18 @@ def choose_slots(
     known = {slot.name: slot for slot in slots}
     for name in (*(include or ()), *(exclude or ())):
         if name not in known:
-            raise unknown("slot", name, known)
+            raise _no_slot(name, known)
     chosen = [slot for slot in slots if slot.name in (include or known)]
     left = tuple(slot for slot in chosen if slot.name not in (exclude or ()))
     if not left:
         raise UserError("no slot is left: slots.exclude names every slot that is included")
     return left
+
+
+def _no_slot(name: str, known: Collection[str]) -> UserError:
+    if len(known) <= FEW:
+        return unknown("slot", name, known)
+    near = get_close_matches(name, known, n=5, cutoff=0.3)
+    nearest = f"nearest: {', '.join(near)}; " if near else ""
+    listed = f"`rfsearch spaces --backbone MODEL` lists all {len(known)}"
+    return UserError(f"unknown slot {name!r}; {nearest}{listed}")

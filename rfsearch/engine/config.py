@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rfsearch import backbones, spaces, strategies
+from rfsearch.backbones import published
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.plan import Plan, named_plan
 from rfsearch.engine.settings import Group, Scalar, SlotSettings
@@ -55,11 +56,13 @@ class Request(SearchOptions):
     backbone: str
     strategy: str = "pmpl"
     seed: int = 0
+    pretrained: bool = False
 
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return self.named(self.backbone, self.strategy, after=(f"seed{self.seed}",))
+        backbone = self.backbone.replace(":", "+")
+        return self.named(backbone, self.strategy, after=(f"seed{self.seed}",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,7 @@ class Config:
     plan: Plan
     settings: Mapping[str, Scalar]
     changed: tuple[str, ...]
+    pretrained: bool = False
     caps: tuple[tuple[str, float], ...] = ()
 
     def group(self, owner: type[Group]) -> Group:
@@ -128,23 +132,29 @@ class Config:
 
     @property
     def stem(self) -> str:
-        """The stem of the backbone: as set, else by image size."""
+        """The stem of the backbone: as set, else by image size for one that has two."""
         stem = str(self.settings["backbone.stem"])
         if stem != "auto":
             return stem
-        return "small" if min(self.image_size) <= SMALL_STEM_UP_TO else "published"
+        small = self.is_ours and min(self.image_size) <= SMALL_STEM_UP_TO
+        return "small" if small else "published"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the backbone is one of the table, which can be made narrower and has stems."""
+        return self.backbone in backbones.BACKBONES
 
     def backbone_for(self, classes: int, channels: int) -> spaces.Backbone:
         """The backbone with all its arguments."""
-        return spaces.Backbone(
-            self.backbone,
-            (
-                ("channels", channels),
-                ("classes", classes),
-                ("stem", self.stem),
-                ("width", self.plan.width),
-            ),
+        shared: tuple[tuple[str, spaces.Value], ...] = (
+            ("channels", channels), ("classes", classes),
+        )  # fmt: skip
+        own: tuple[tuple[str, spaces.Value], ...] = (
+            (("stem", self.stem), ("width", self.plan.width))
+            if self.is_ours
+            else (("image_size", self.image_size),)
         )
+        return spaces.Backbone(self.backbone, (*shared, *own))
 
 
 _COUNTS = {"": 0, "k": 3, "K": 3, "m": 6, "M": 6, "g": 9, "G": 9}
@@ -180,7 +190,7 @@ def _cap(option: str, text: str, units: Mapping[str, int], example: str) -> floa
 
 def settle(request: Request) -> Config:
     """Every option checked and every default filled in; nothing is read but files of options."""
-    backbones.entry(request.backbone)
+    backbones.check(request.backbone)
     strategies.entry(request.strategy)
     operators = checked_space(request.space).labels
     if request.device not in DEVICES:
@@ -199,6 +209,7 @@ def settle(request: Request) -> Config:
         plan=plan,
         settings=values,
         changed=_changed(_named(request, budget), plan, values),
+        pretrained=request.pretrained,
         caps=request.caps,
     )
     for owner in settings_table.GROUPS.values():
@@ -265,16 +276,35 @@ def _changed(named: Plan, plan: Plan, values: Mapping[str, Scalar]) -> tuple[str
 
 
 def _check_backbone(config: Config) -> None:
-    """The stem, the image size it takes, and the names of slots."""
+    """The stem, the width and the image size it takes, and the names of slots."""
     if config.stem not in backbones.STEMS:
         raise UserError(f"--set backbone.stem: {config.stem!r} is not auto, published or small")
-    smallest = backbones.entry(config.backbone).smallest_image[config.stem]
+    (_check_ours if config.is_ours else _check_others)(config)
+    backbone = config.backbone_for(10, 3)
+    config.group(SlotSettings).choose(backbones.slots(backbone))
+    if config.pretrained:
+        published.weights(backbone)
+
+
+def _check_ours(config: Config) -> None:
+    smallest = backbones.BACKBONES[config.backbone].smallest_image[config.stem]
     if min(config.image_size) < smallest:
         raise UserError(
             f"{config.backbone} with the {config.stem} stem needs images of at least "
             f"{smallest} pixels, not {min(config.image_size)}; use --image-size {smallest}"
         )
-    config.group(SlotSettings).choose(backbones.slots(config.backbone_for(10, 3)))
+
+
+def _check_others(config: Config) -> None:
+    """A network is taken as it was made; its images are tried when its slots are looked for."""
+    ours = ", ".join(backbones.BACKBONES)
+    if config.plan.width != 1:
+        raise UserError(
+            f"plan.width={config.plan.width:g} is for {ours}; {config.backbone} has one width, "
+            "which is plan.width=1"
+        )
+    if config.settings["backbone.stem"] != "auto":
+        raise UserError(f"backbone.stem is for {ours}; {config.backbone} has one stem")
 
 
 def checked_space(name: str) -> spaces.Space:

@@ -15,6 +15,7 @@ from torch import nn
 from rfsearch import backbones, spaces, strategies
 from rfsearch.analysis import walk
 from rfsearch.backbones.realise import enhance
+from rfsearch.backbones.slots import map_shapes
 from rfsearch.engine import passes
 from rfsearch.engine.config import Config
 from rfsearch.engine.environment import environment
@@ -76,23 +77,10 @@ def checked_costs(run: Run, measures: Sequence[str]) -> CostTable:
 
 def slot_shapes(run: Run, network: nn.Module) -> list[Shape]:
     """Of the maps at every slot that is searched, one image through the plain network."""
-    seen: dict[str, Shape] = {}
     wanted = set(slot_names(run))
-
-    def look(name: str) -> None:
-        def hook(_: nn.Module, __: object, output: torch.Tensor) -> None:
-            channels, height, width = output.shape[1:]
-            seen[name] = (channels, height, width)
-
-        network.get_submodule(name).register_forward_hook(hook)
-
-    for name in wanted:
-        look(name)
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, run.dataset.channels, *run.dataset.image_size))
-    for name in wanted:
-        network.get_submodule(name)._forward_hooks.clear()
-    return [seen[name] for name in slot_names(run)]
+    slots = [one for one in backbones.slots_of(run.backbone, network) if one.name in wanted]
+    images = torch.zeros(1, run.dataset.channels, *run.dataset.image_size)
+    return list(map_shapes(network, slots, images).values())
 
 
 def counts(choice: Choice, shape: Shape) -> dict[str, float]:

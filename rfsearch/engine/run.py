@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from rfsearch import backbones, spaces, strategies
+from rfsearch.backbones.published import start
 from rfsearch.backbones.realise import realise
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
@@ -279,6 +280,7 @@ def new_task(run: Run) -> Task:
         fabric=run.fabric,
         costs=run.costs,
         caps=Caps(config.caps),
+        pretrained=config.pretrained,
     )
 
 
@@ -303,7 +305,7 @@ def new_training(run: Run, kind: str, index: int, architecture: Architecture) ->
     """A training at its start; the same seed gives found and plain the same batches."""
     seed = stream(run.config.seed, "retrain", index)
     with seeded(stream(seed, "weights")):
-        network = network_of(kind, architecture)
+        network = network_of(kind, architecture, run.config.pretrained)
     images = run.dataset.search.training().to(run.fabric.device)
     return Fit(
         run.place(network),
@@ -316,9 +318,11 @@ def new_training(run: Run, kind: str, index: int, architecture: Architecture) ->
     )
 
 
-def network_of(kind: str, architecture: Architecture) -> nn.Module:
+def network_of(kind: str, architecture: Architecture, pretrained: bool = False) -> nn.Module:
     """The plain backbone, or the found network."""
-    return backbones.build(architecture.backbone) if kind == "plain" else realise(architecture)
+    if kind == "plain":
+        return start(architecture.backbone, pretrained)
+    return realise(architecture, pretrained)
 
 
 def drive(
