@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from rfsearch import spaces
 from rfsearch.backbones import foreign, mobilenetv2, resnet18, rfnet6
+from rfsearch.backbones.replaceable import replace_slots
 from rfsearch.backbones.slots import Slot
 from rfsearch.backbones.sources import ALIASES, is_source
 from rfsearch.errors import UserError, unknown
@@ -66,16 +68,56 @@ def build(backbone: spaces.Backbone) -> nn.Module:
         ) from error
 
 
-def slots_of(backbone: spaces.Backbone, network: nn.Module) -> tuple[Slot, ...]:
-    """The slots of a network that `build` made, in network order."""
+def slots_of(
+    backbone: spaces.Backbone, network: nn.Module, space: spaces.Space | None = None
+) -> tuple[Slot, ...]:
+    """The slots of a network that `build` made, in network order: for an operator of ``space``
+    each; without a space those that can be enhanced.
+
+    Raises:
+        UserError: there is none.
+    """
+    if space is None or not space.replacements:
+        return _enhance_slots(backbone, network)
+    found, left = replaceable(backbone, network, space)
+    if not found:
+        name, why = left[0] if left else ("it", "it has no spatial convolution")
+        raise UserError(
+            f"{backbone.name} has no slot in which every operator of space {space.name} may "
+            f"stand; {name}: {why}"
+        )
+    return found
+
+
+def _enhance_slots(backbone: spaces.Backbone, network: nn.Module) -> tuple[Slot, ...]:
     if backbone.name in BACKBONES:
         return BACKBONES[backbone.name].slots(network)
     return foreign.slots(backbone)
 
 
-def slots(backbone: spaces.Backbone) -> tuple[Slot, ...]:
+def convolutions(backbone: spaces.Backbone, network: nn.Module) -> tuple[str, ...]:
+    """The convolutions that may be replaced, in network order."""
+    if backbone.name in BACKBONES:
+        return tuple(slot.name for slot in BACKBONES[backbone.name].slots(network))
+    return foreign.read(backbone).anatomy.convolutions
+
+
+def replaceable(
+    backbone: spaces.Backbone, network: nn.Module, space: spaces.Space
+) -> tuple[tuple[Slot, ...], tuple[tuple[str, str], ...]]:
+    """The slots of a space that replaces convolutions; and of those left out why."""
+    names = convolutions(backbone, network)
+    found, left = replace_slots(network, names, space.replacements)
+    if space.form == "replace":
+        return found, left
+    both = {slot.name for slot in found}
+    return tuple(one for one in _enhance_slots(backbone, network) if one.name in both), left
+
+
+def slots(backbone: spaces.Backbone, space: spaces.Space | None = None) -> tuple[Slot, ...]:
     """The slots of a backbone in network order."""
     check(backbone.name)
-    if backbone.name in BACKBONES:
-        return BACKBONES[backbone.name].slots(build(backbone))
-    return foreign.slots(backbone)
+    if backbone.name not in BACKBONES and (space is None or not space.replacements):
+        return foreign.slots(backbone)
+    with torch.random.fork_rng(devices=[]):
+        return slots_of(backbone, build(backbone), space)

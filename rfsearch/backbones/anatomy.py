@@ -53,6 +53,8 @@ class Anatomy:
     Attributes:
         slots: in network order.
         left_out: full names of spatial convolutions without a slot → why.
+        convolutions: full names of the spatial convolutions that are called once, in network
+            order; they may be replaced.
         head: full name of the last layer with weights of its own, whose outputs are the
             network's; empty where no module is that.
         kinds: how often operators of each kind stand in the graph, convolutions told apart by
@@ -61,6 +63,7 @@ class Anatomy:
 
     slots: tuple[Slot, ...]
     left_out: tuple[tuple[str, str], ...]
+    convolutions: tuple[str, ...]
     head: str
     kinds: tuple[tuple[str, int], ...]
 
@@ -116,7 +119,8 @@ class _Graph:
             elif (name, self.why_not(times[name])) not in left:
                 left.append((name, self.why_not(times[name])))
         kinds = Counter(kind for node in self.nodes if (kind := _kind(node)))
-        return Anatomy(tuple(slots), tuple(left), self.head(), tuple(sorted(kinds.items())))
+        once = tuple(name for name, count in times.items() if count == 1)
+        return Anatomy(tuple(slots), tuple(left), once, self.head(), tuple(sorted(kinds.items())))
 
     def owner(self, node: fx.Node) -> str:
         """Full name of the module that called an operator."""
@@ -126,7 +130,7 @@ class _Graph:
     def why_not(self, times: int) -> str:
         """Why a convolution has no slot."""
         if times > 1:
-            return f"runs {times} times"
+            return f"it runs {times} times"
         return "no module ends or begins where its map, the norm or the activation after it does"
 
     def place(self, node: fx.Node) -> tuple[str, str] | None:

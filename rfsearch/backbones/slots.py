@@ -13,16 +13,20 @@ from rfsearch.analysis.capture import evaluating
 
 LEAVES = {"after": "enhance", "before": "enhance_input"}
 """What an enhancer is called inside a module that does not know of it, by the way it is run."""
-WAYS = ("child", *LEAVES)
-"""child: its parent runs it, as a sequence does. after, before: it is a child of a module that
-does not know of it, and a hook there runs it on what the module gives out, or on what it takes
-in. Hooks need no code of the network to change and no module to be renamed, and are copied with
-the network."""
+WAYS = ("child", "instead", *LEAVES)
+"""child: its parent runs it, as a sequence does. instead: in the place of the convolution itself.
+after, before: it is a child of a module that does not know of it, and a hook there runs it on what
+the module gives out, or on what it takes in. Hooks need no code of the network to change and no
+module to be renamed, and are copied with the network."""
+
+Shape = tuple[int, int, int]
+"""(channels, height, width) of a map."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for a stride-1 operator after a spatial convolution, its norm and activation.
+    """A place for an operator: of stride 1 after a spatial convolution, its norm and activation
+    (an enhance slot), or in the place of the convolution (a replace slot).
 
     Attributes:
         name: full module name of the spatial convolution.
@@ -54,7 +58,7 @@ def install(network: nn.Module, slot: Slot, enhancer: nn.Module) -> None:
     """
     path, _, leaf = slot.place.rpartition(".")
     parent = network.get_submodule(path)
-    empty = isinstance(enhancer, nn.Identity)
+    empty = isinstance(enhancer, nn.Identity) and slot.way != "instead"
     _unhook(parent, slot.way)
     if empty and (slot.way != "child" or isinstance(parent, nn.Sequential)):
         parent._modules.pop(leaf, None)
@@ -96,18 +100,17 @@ def conv_slot(network: nn.Module, name: str, place: str) -> Slot:
 
 def map_shapes(
     network: nn.Module, slots: Iterable[Slot], images: Tensor
-) -> dict[str, tuple[int, int, int]]:
-    """Slot → (channels, height, width) of the map its convolution gives out.
+) -> dict[str, tuple[Shape, Shape]]:
+    """Slot → shapes of the maps that its convolution takes in and gives out.
 
     Args:
         images: (N, C, H, W); run in evaluation mode.
     """
-    seen: dict[str, tuple[int, int, int]] = {}
+    seen: dict[str, tuple[Shape, Shape]] = {}
 
-    def look(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_module: nn.Module, _given: Any, output: Tensor) -> None:
-            channels, height, width = output.shape[1:]
-            seen[name] = (channels, height, width)
+    def look(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            seen[name] = _shape(given[0]), _shape(output)
 
         return hook
 
@@ -120,3 +123,8 @@ def map_shapes(
         for hook in hooks:
             hook.remove()
     return {name: seen[name] for name in names}
+
+
+def _shape(images: Tensor) -> Shape:
+    _, channels, height, width = images.shape
+    return channels, height, width

@@ -9,12 +9,15 @@ from difflib import get_close_matches
 from torch import Tensor, nn
 
 from rfsearch import backbones
+from rfsearch.backbones.foreign import put
 from rfsearch.backbones.published import start
 from rfsearch.backbones.slots import Slot, install
 from rfsearch.errors import UserError, unknown
 from rfsearch.operators import build_operator
 from rfsearch.operators.forms import FORMS
 from rfsearch.operators.mixture import Mixture, ResidualMixture
+from rfsearch.operators.replaced import ReplaceMixture, Shadow
+from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces import Backbone, Choice, Space
 
 FEW = 20
@@ -35,12 +38,37 @@ class Supernet(nn.Module):
         self.network = network
         self.space = space
         self.slots = {slot.name: slot for slot in slots}
-        for slot in slots:
-            candidates = [
-                build_operator(operator.name, slot.channels, dict(operator.arguments))
-                for operator in space.operators
-            ]
-            install(network, slot, FORMS[space.form].mixture(slot.channels, candidates))
+        made = {slot: self._mixture(slot) for slot in slots}
+        if space.kind == "enhance or replace":
+            for slot, mixture in made.items():  # first: a mixture may be a child of one of them
+                conv, operators, normed = self._replacements(slot)
+                shadow = Shadow(mixture, conv, operators, slot.channels, normed)
+                put(network, slot.name, shadow)
+        for slot, mixture in made.items():
+            install(network, slot, mixture)
+
+    def _mixture(self, slot: Slot) -> Mixture:
+        """Of all candidates; those that replace are the plain layer behind the convolution."""
+        if self.space.form == "replace":
+            _, operators, normed = self._replacements(slot)
+            return ReplaceMixture(slot.channels, operators, normed)
+        candidates = [
+            build_operator(operator.name, slot.channels, dict(operator.arguments))
+            for operator in self.space.enhancing
+        ]
+        plain = [nn.Identity() for _ in self.space.replacements]
+        return FORMS[self.space.form].mixture(slot.channels, [*candidates, *plain])
+
+    def _replacements(self, slot: Slot) -> tuple[nn.Conv2d, list[nn.Module], bool]:
+        """The convolution, what may stand in its place, and whether a norm follows: that is why
+        it has no bias."""
+        conv = self.network.get_submodule(slot.name)
+        assert isinstance(conv, nn.Conv2d), slot.name
+        operators = [
+            build_replacement(operator.name, conv, dict(operator.arguments))
+            for operator in self.space.replacements
+        ]
+        return conv, operators, conv.bias is None
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to logits (N, classes)."""
@@ -85,7 +113,7 @@ class Supernet(nn.Module):
         for name, mixture in self.mixtures.items():
             assert mixture.kept, f"slot {name} is still open"
             operators = tuple(self.space.operators[k] for k in mixture.kept)
-            found.append(Choice(name, self.space.form, operators))
+            found.append(Choice(name, self.space.form_of(mixture.kept[0]), operators))
         return tuple(found)
 
     def extract(self) -> nn.Module:
@@ -98,6 +126,9 @@ class Supernet(nn.Module):
         # deepcopy takes what its memo holds for a copy already made: the candidates that go, most
         # of a supernet, are not copied.
         memo = {id(mixture): enhancers[name] for name, mixture in mixtures.items()}
+        for part in self.network.modules():
+            if isinstance(part, Shadow):
+                memo[id(part)] = copy.deepcopy(part.extract()).train(part.training)
         network = copy.deepcopy(self.network, memo)
         for name, enhancer in enhancers.items():
             install(network, self.slots[name], enhancer)
@@ -118,7 +149,7 @@ def supernet(
     no gradient until weight steps have moved it.
     """
     network = start(backbone, pretrained)
-    slots = backbones.slots_of(backbone, network)
+    slots = backbones.slots_of(backbone, network, space)
     whole = Supernet(network, choose_slots(slots, include, exclude), space)
     if pretrained:
         whole.begin_plain()

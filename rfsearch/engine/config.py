@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from rfsearch import backbones, spaces, strategies
 from rfsearch.backbones import published
 from rfsearch.engine import settings as settings_table
@@ -17,6 +20,7 @@ from rfsearch.engine.plan import Plan, named_plan
 from rfsearch.engine.settings import Group, Scalar, SlotSettings
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
+from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces.checks import standing
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.processes import DEVICES
@@ -220,7 +224,14 @@ def settle(request: Request) -> Config:
 
 
 def _check_pairs(config: Config) -> None:
-    """Costs of a slot are of one operator."""
+    """Costs of a slot are of one operator; two of a mixed space may be of two kinds."""
+    pair = config.settings["pmpl.deadline"] == "pair"
+    blended = config.group(PMPLSettings).blend is not None
+    if spaces.load_space(config.space).replacing and (pair or blended):
+        raise UserError(
+            f"space {config.space} enhances or replaces, by choice: its candidates are all mixed "
+            "at every step and one is kept; leave pmpl.mixing and pmpl.deadline as they are"
+        )
     if config.caps and config.settings["pmpl.deadline"] == "pair":
         raise UserError(
             "pmpl.deadline=pair leaves two operators in a slot, which caps do not count; "
@@ -281,7 +292,8 @@ def _check_backbone(config: Config) -> None:
         raise UserError(f"--set backbone.stem: {config.stem!r} is not auto, published or small")
     (_check_ours if config.is_ours else _check_others)(config)
     backbone = config.backbone_for(10, 3)
-    config.group(SlotSettings).choose(backbones.slots(backbone))
+    space = spaces.load_space(config.space)
+    config.group(SlotSettings).choose(backbones.slots(backbone, space))
     if config.pretrained:
         published.weights(backbone)
 
@@ -310,10 +322,21 @@ def _check_others(config: Config) -> None:
 def checked_space(name: str) -> spaces.Space:
     """The space, with every operator known to be one that can be built."""
     space = spaces.load_space(name)
-    for number, operator in enumerate(space.operators, 1):
-        with standing(f"space {name}, [[operators]] entry {number}"):
-            build_operator(operator.name, 8, dict(operator.arguments))
+    for index, operator in enumerate(space.operators):
+        first = len(space.operators) - space.replacing
+        key, number = ("replacements", index - first) if index >= first else ("operators", index)
+        with standing(f"space {name}, [[{key}]] entry {number + 1}"):
+            if space.form_of(index) == "replace":
+                _tried(operator)
+            else:
+                build_operator(operator.name, 8, dict(operator.arguments))
     return space
+
+
+def _tried(operator: spaces.Operator) -> None:
+    """An operator in the place of a convolution where every one that there is can stand."""
+    with torch.device("meta"):
+        build_replacement(operator.name, nn.Conv2d(8, 8, 3, padding=1), dict(operator.arguments))
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

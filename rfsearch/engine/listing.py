@@ -47,13 +47,13 @@ def list_space(name: str | None, backbone: str | None) -> str:
     if name:
         space = checked_space(name)
         candidates = len(space.operators)
-        about = f"{space.name} ({space.form} form): {space.description}"
+        about = f"{space.name} ({space.form} form; {space.kind} slots): {space.description}"
         parts += [
             fill(about, _width()),
             table([(f"  {index}", one.label) for index, one in enumerate(space.operators)]),
         ]
     if backbone:
-        slots, rows, left = _slots(backbone)
+        slots, rows, left = _slots(backbone, spaces_room.load_space(name) if name else None)
         parts += [f"{len(slots)} slots of {_of(backbone)}:", table(rows), *left]
         if candidates:
             size = candidates ** len(slots)
@@ -61,21 +61,27 @@ def list_space(name: str | None, backbone: str | None) -> str:
     return "\n".join(parts)
 
 
-def _slots(backbone: str) -> tuple[tuple[Slot, ...], list[Row], list[str]]:
+def _slots(
+    backbone: str, space: spaces_room.Space | None
+) -> tuple[tuple[Slot, ...], list[Row], list[str]]:
     """The slots of a network of the published size, a row for each, and a line for those that
     were left out."""
     described = spaces_room.Backbone(backbone, ())
-    slots = backbones.slots(described)
     with torch.random.fork_rng(devices=[]):
         network = backbones.build(described)
+    slots = backbones.slots_of(described, network, space)
     images = torch.zeros(1, channels_of(network), IMAGE_SIZE, IMAGE_SIZE)
     maps = map_shapes(network, slots, images)
     rows: list[Row] = [("  SLOT", "CHANNELS", "STRIDE", "MAP")]
     for one in slots:
-        channels, height, width = maps[one.name]
+        _, (channels, height, width) = maps[one.name]
         rows.append((f"  {one.name}", str(channels), str(one.stride), f"{height}x{width}"))
-    left = [] if backbone in backbones.BACKBONES else foreign.read(described).anatomy.left_out
-    return slots, rows, [fill(f"No slot at {name}: it {why}.", _width()) for name, why in left]
+    left: tuple[tuple[str, str], ...] = ()
+    if space is not None and space.replacements:
+        _, left = backbones.replaceable(described, network, space)
+    elif backbone not in backbones.BACKBONES:
+        left = foreign.read(described).anatomy.left_out
+    return slots, rows, [fill(f"No slot at {name}: {why}.", _width()) for name, why in left]
 
 
 def _of(backbone: str) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 from rfsearch import backbones, spaces, strategies
 from rfsearch.backbones.published import start
 from rfsearch.backbones.realise import realise
+from rfsearch.backbones.slots import Slot
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config
@@ -250,8 +251,13 @@ class Recorder:
 
 def slot_names(run: Run) -> tuple[str, ...]:
     """The slots that are searched, in network order."""
-    chosen = run.config.group(SlotSettings).choose(backbones.slots(run.backbone))
+    chosen = run.config.group(SlotSettings).choose(all_slots(run))
     return tuple(slot.name for slot in chosen)
+
+
+def all_slots(run: Run) -> tuple[Slot, ...]:
+    """The slots of the backbone for the space, searched or not, in network order."""
+    return backbones.slots(run.backbone, spaces.load_space(run.config.space))
 
 
 def new_search(run: Run) -> Strategy:

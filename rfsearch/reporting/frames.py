@@ -88,13 +88,18 @@ def slots(records: Records) -> pd.DataFrame:
 
 
 def _span(layers: pd.DataFrame, slot: str, file: str) -> pd.DataFrame:
-    """The rows of one slot: its convolution and what follows, up to the next convolution."""
-    positions = np.flatnonzero(layers["name"].to_numpy() == slot)
+    """The rows of one slot: its convolution, or what stands in its place, and what follows, up to
+    the next convolution."""
+    of_slot = [name == slot or str(name).startswith(f"{slot}.") for name in layers["name"]]
+    positions = np.flatnonzero(np.array(of_slot, dtype=bool))
     if len(positions) == 0:
         raise UserError(f"{file} has no row for the slot {slot!r} of architecture.json")
     begin = int(positions[0])
-    later = layers["kind"].iloc[begin + 1 :].isin(BOUNDARY_KINDS).to_numpy()
-    end = begin + 1 + (int(later.argmax()) if later.any() else len(later))
+    after = begin + 1
+    while after < len(layers) and of_slot[after]:  # operators in place of the convolution
+        after += 1
+    later = layers["kind"].iloc[after:].isin(BOUNDARY_KINDS).to_numpy()
+    end = after + (int(later.argmax()) if later.any() else len(later))
     return layers.iloc[begin:end]
 
 
