@@ -29,6 +29,8 @@ ALIASES: dict[str, str] = {
     "convnext": "torchvision:convnext_tiny",
     "swin": "torchvision:swin_t",
     "vit": "torchvision:vit_b_16",
+    "resnet50_max": "rfsearch.backbones.pflayer:resnet50_max",
+    "resnet50_hybrid": "rfsearch.backbones.pflayer:resnet50_hybrid",
 }
 """Short names of some of them."""
 NEAREST = 5
@@ -140,7 +142,9 @@ def _timm(name: str, rest: str, pretrained: bool, wish: Wish) -> Model:
         likely = near(rest.partition(".")[0], timm.list_models())
         raise UserError(f"timm has no model {rest!r}{hint(likely)}; timm.list_models() lists all")
     arguments = _timms_arguments(timm.get_pretrained_cfg(rest), wish)
-    with _quiet(), _told(name), _from_cache(name, rest) if pretrained else nullcontext():
+    size = arguments.get("img_size")
+    what = f"{name} for images of {size[0]}×{size[1]} pixels" if size else name
+    with _quiet(), _told(what), _from_cache(name, rest) if pretrained else nullcontext():
         module: Any = timm.create_model(rest, pretrained=pretrained, **arguments)
     about: dict[str, Any] = module.pretrained_cfg
     channels = wish.channels or int(about.get("input_size", (3,))[0])
