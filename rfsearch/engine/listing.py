@@ -111,6 +111,7 @@ def _plans() -> Iterator[str]:
     yield fill(f"plan: {Plan.__doc__} Defaults by --budget, for {first}:", _width())
     yield table([("  KEY", *map(str.upper, BUDGETS), ""), *_plan_rows(first)])
     yield table([(f"  plan.{item.name}", item.metadata["help"]) for item in _words_of_plan()])
+    yield "  other networks: plan.width=1, the width they have"
     for name, budget in itertools.product(others, BUDGETS):
         usual, its = PLANS[first, budget].to_json(), PLANS[name, budget].to_json()
         changed = [f"plan.{key}={_shown(its[key])}" for key in its if its[key] != usual[key]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rfsearch.errors import UserError
@@ -90,11 +89,14 @@ def slots(records: Records) -> pd.DataFrame:
 def _span(layers: pd.DataFrame, slot: str, file: str) -> pd.DataFrame:
     """The rows of one slot: its convolution, or what stands in its place, and what follows, up to
     the next convolution."""
-    of_slot = [name == slot or str(name).startswith(f"{slot}.") for name in layers["name"]]
-    positions = np.flatnonzero(np.array(of_slot, dtype=bool))
+    names = [str(name) for name in layers["name"]]
+    of_slot = [f"{name}.".startswith(f"{slot}.") for name in names]
+    exactly = [index for index, name in enumerate(names) if name == slot]
+    # an enhancer of the slot before may be a child of this convolution, and runs before it
+    positions = exactly or [index for index, inside in enumerate(of_slot) if inside]
     if len(positions) == 0:
         raise UserError(f"{file} has no row for the slot {slot!r} of architecture.json")
-    begin = int(positions[0])
+    begin = positions[0]
     after = begin + 1
     while after < len(layers) and of_slot[after]:  # operators in place of the convolution
         after += 1
