@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
@@ -80,10 +80,11 @@ def is_source(name: str) -> bool:
 def load(name: str, pretrained: bool = False, wish: Wish = PUBLISHED) -> Model:
     """The network called ``name``, with random weights from torch's global generator or with
     published ones, if they lie on this machine: nothing is downloaded."""
-    source, _, rest = ALIASES.get(name, name).partition(":")
+    whole = ALIASES.get(name, name)
+    source, _, rest = whole.partition(":")
     if source in SOURCES:
         return SOURCES[source](name, rest, pretrained, wish)
-    return _from_factory(name, pretrained)
+    return replace(_from_factory(whole, pretrained), name=name)
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:

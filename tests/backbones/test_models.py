@@ -68,6 +68,7 @@ def test_published_twins_are_torchvisions():
         ("torchvision:lraspp_mobilenet_v3_large", "LRASPP", 3),
         ("timm:resnet18", "ResNet", 3),
         ("mynetworks:network", "Sequential", None),
+        ("resnet50_max", "ResNet", None),
     ],
 )
 @pytest.mark.usefixtures("mine")
