@@ -94,6 +94,9 @@ Download = Annotated[bool, typer.Option("--download", help="Fetch data that is m
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Time real steps and print the plan; run nothing.")
 ]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="Published weights, if they lie on this machine.")
+]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
 MaxMacs = Annotated[
     str | None,
@@ -188,7 +191,12 @@ def verbs(context: typer.Context) -> None:
 @app.command(short_help="Search the fields of a network, train it, write a report.")
 def run(
     backbone: Annotated[
-        str, typer.Option(help="mobilenetv2, resnet18 or rfnet6.", metavar="MODEL")
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="mobilenetv2, resnet18 or rfnet6; resnet50, ..., torchvision:NAME, timm:NAME or "
+            "package.module:factory.",
+        ),
     ],
     strategy: Annotated[
         str,
@@ -227,6 +235,7 @@ def run(
     ] = False,
     dry_run: DryRun = False,
     download: Download = False,
+    pretrained: Pretrained = False,
     device: Device = "auto",
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
@@ -242,6 +251,7 @@ def run(
         from rfsearch.engine.whole import dry, whole
 
         _reach_modules_here(data)
+        _reach_modules_here(backbone)
         request = Request(
             backbone=backbone,
             strategy=strategy,
@@ -254,6 +264,7 @@ def run(
             out=out,
             resume=resume,
             download=download,
+            pretrained=pretrained,
             device=device,
             caps=parse_caps(max_macs, max_params, max_latency),
             assignments=tuple(assignments or ()),
@@ -313,6 +324,7 @@ def compare_(
         from rfsearch.engine.config import parse_caps
 
         _reach_modules_here(data)
+        _reach_modules_here(backbone or "")
         request = CompareRequest(
             strategies=strategies,
             seeds=seeds,
@@ -353,9 +365,7 @@ def analyze(
         str | None,
         typer.Option(metavar="NAME[:ROOT]", help="Images for effective fields and pictures."),
     ] = None,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Published weights, if they lie on this machine.")
-    ] = False,
+    pretrained: Pretrained = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Of random weights and noise.")] = 0,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare with a probe that shares no code.")
@@ -548,6 +558,7 @@ def spaces(
     with explained(debug):
         from rfsearch.engine.listing import list_space, list_spaces
 
+        _reach_modules_here(backbone or "")
         typer.echo(list_space(name, backbone) if name or backbone else list_spaces())
 
 

@@ -115,6 +115,7 @@ OPTIONS = {
         "--resume": False,
         "--dry-run": False,
         "--download": False,
+        "--pretrained": False,
         "--device": "auto",
         "--max-macs": None,
         "--max-params": None,
@@ -632,6 +633,12 @@ def vectors():
     return nn.Linear(10, 5)
 
 
+def patches():
+    from torch import nn
+
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 def constant():
     import torch
     from torch import nn
@@ -823,6 +830,11 @@ WRONG_ELSEWHERE = {
     "compare --max-params 1k --strategies random --set plan.width=0.25": [
         *("--max-params 1000 cannot be met", "the nearest that can is --max-params"),
     ],
+    "run --backbone mine:three": ["mine:three() returned a int", "torch.nn.Module"],
+    "run --backbone mine:vectors": ["Linear does not take a batch of images"],
+    "run --backbone torchvision:resnet51": ["torchvision has no model", "resnet50"],
+    "run --backbone mine:patches": ["no slot at 48×48", "kernel above 1", "1 conv 1×1"],
+    "spaces --backbone mine:two": ["'two'", "for model"],
     "nonsense": ["'nonsense'", "--help"],
     "analyze": ["MODEL", "--help"],
     "analyze resnet51": ["no model 'resnet51'", "resnet50", "torchvision:NAME"],

@@ -1,7 +1,8 @@
 """Networks with named slots, and what may fill them: one operator each, or a mixture of all.
 
 To add a backbone: one module with ``build(**arguments) -> nn.Module`` and ``slots(network)``, and
-one line in `BACKBONES`. The contract tests find it there.
+one line in `BACKBONES`. The contract tests find it there. Any other network is a backbone too, by
+the name of where it comes from (`sources`): its slots are found in its graph (`anatomy`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from rfsearch import spaces
-from rfsearch.backbones import mobilenetv2, resnet18, rfnet6
+from rfsearch.backbones import foreign, mobilenetv2, resnet18, rfnet6
+from rfsearch.backbones.replaceable import replace_slots
 from rfsearch.backbones.slots import Slot
+from rfsearch.backbones.sources import ALIASES, is_source
 from rfsearch.errors import UserError, unknown
 
 STEMS = ("published", "small")
@@ -34,29 +38,86 @@ BACKBONES: dict[str, Entry] = {
     "resnet18": Entry(resnet18.build, resnet18.slots, resnet18.SMALLEST_IMAGE),
     "rfnet6": Entry(rfnet6.build, rfnet6.slots, rfnet6.SMALLEST_IMAGE),
 }
+PUBLISHED: dict[str, str] = {
+    "mobilenetv2": "torchvision:mobilenet_v2",
+    "resnet18": "torchvision:resnet18",
+}
+"""For those of `BACKBONES` that have one, the network whose published weights fit."""
 
 
-def entry(name: str) -> Entry:
-    """The table's entry, or an error that lists what is known."""
-    if name not in BACKBONES:
-        raise unknown("backbone", name, BACKBONES)
-    return BACKBONES[name]
+def check(name: str) -> None:
+    """An error where no backbone has that name or a name of that form."""
+    if name not in BACKBONES and not is_source(name):
+        error = unknown("backbone", name, [*BACKBONES, *ALIASES])
+        raise UserError(f"{error}, torchvision:NAME, timm:NAME or package.module:factory")
 
 
 def build(backbone: spaces.Backbone) -> nn.Module:
     """The plain backbone."""
-    found = entry(backbone.name)
+    check(backbone.name)
+    if backbone.name not in BACKBONES:
+        return foreign.build(backbone)
     arguments = dict(backbone.arguments)
     if arguments.get("stem", "published") not in STEMS:
         raise unknown("stem", str(arguments["stem"]), STEMS)
     try:
-        return found.build(**arguments)
+        return BACKBONES[backbone.name].build(**arguments)
     except TypeError as error:
         raise UserError(
             f"backbone {backbone.name!r} does not take these arguments: {error}"
         ) from error
 
 
-def slots(backbone: spaces.Backbone) -> tuple[Slot, ...]:
+def slots_of(
+    backbone: spaces.Backbone, network: nn.Module, space: spaces.Space | None = None
+) -> tuple[Slot, ...]:
+    """The slots of a network that `build` made, in network order: for an operator of ``space``
+    each; without a space those that can be enhanced.
+
+    Raises:
+        UserError: there is none.
+    """
+    if space is None or not space.replacements:
+        return _enhance_slots(backbone, network)
+    found, left = replaceable(backbone, network, space)
+    if not found:
+        name, why = left[0] if left else ("it", "it has no spatial convolution")
+        raise UserError(
+            f"{backbone.name} has no slot in which every operator of space {space.name} may "
+            f"stand; {name}: {why}"
+        )
+    return found
+
+
+def _enhance_slots(backbone: spaces.Backbone, network: nn.Module) -> tuple[Slot, ...]:
+    if backbone.name in BACKBONES:
+        return BACKBONES[backbone.name].slots(network)
+    return foreign.slots(backbone)
+
+
+def convolutions(backbone: spaces.Backbone, network: nn.Module) -> tuple[str, ...]:
+    """The convolutions that may be replaced, in network order."""
+    if backbone.name in BACKBONES:
+        return tuple(slot.name for slot in BACKBONES[backbone.name].slots(network))
+    return foreign.read(backbone).anatomy.convolutions
+
+
+def replaceable(
+    backbone: spaces.Backbone, network: nn.Module, space: spaces.Space
+) -> tuple[tuple[Slot, ...], tuple[tuple[str, str], ...]]:
+    """The slots of a space that replaces convolutions; and of those left out why."""
+    names = convolutions(backbone, network)
+    found, left = replace_slots(network, names, space.replacements)
+    if space.form == "replace":
+        return found, left
+    both = {slot.name for slot in found}
+    return tuple(one for one in _enhance_slots(backbone, network) if one.name in both), left
+
+
+def slots(backbone: spaces.Backbone, space: spaces.Space | None = None) -> tuple[Slot, ...]:
     """The slots of a backbone in network order."""
-    return entry(backbone.name).slots(build(backbone))
+    check(backbone.name)
+    if backbone.name not in BACKBONES and (space is None or not space.replacements):
+        return foreign.slots(backbone)
+    with torch.random.fork_rng(devices=[]):
+        return slots_of(backbone, build(backbone), space)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 
 from torch import Tensor, nn
 
 from rfsearch import backbones
+from rfsearch.backbones.foreign import put
+from rfsearch.backbones.published import start
 from rfsearch.backbones.slots import Slot, install
 from rfsearch.errors import UserError, unknown
 from rfsearch.operators import build_operator
 from rfsearch.operators.forms import FORMS
-from rfsearch.operators.mixture import Mixture
+from rfsearch.operators.mixture import Mixture, ResidualMixture
+from rfsearch.operators.replaced import ReplaceMixture, Shadow
+from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces import Backbone, Choice, Space
+
+FEW = 20
+"""Slots that are all listed where a name is wrong; of more the nearest."""
 
 
 class Supernet(nn.Module):
@@ -30,12 +38,37 @@ class Supernet(nn.Module):
         self.network = network
         self.space = space
         self.slots = {slot.name: slot for slot in slots}
-        for slot in slots:
-            candidates = [
-                build_operator(operator.name, slot.channels, dict(operator.arguments))
-                for operator in space.operators
-            ]
-            install(network, slot, FORMS[space.form].mixture(slot.channels, candidates))
+        made = {slot: self._mixture(slot) for slot in slots}
+        if space.kind == "enhance or replace":
+            for slot, mixture in made.items():  # first: a mixture may be a child of one of them
+                conv, operators, normed = self._replacements(slot)
+                shadow = Shadow(mixture, conv, operators, slot.channels, normed)
+                put(network, slot.name, shadow)
+        for slot, mixture in made.items():
+            install(network, slot, mixture)
+
+    def _mixture(self, slot: Slot) -> Mixture:
+        """Of all candidates; those that replace are the plain layer behind the convolution."""
+        if self.space.form == "replace":
+            _, operators, normed = self._replacements(slot)
+            return ReplaceMixture(slot.channels, operators, normed)
+        candidates = [
+            build_operator(operator.name, slot.channels, dict(operator.arguments))
+            for operator in self.space.enhancing
+        ]
+        plain = [nn.Identity() for _ in self.space.replacements]
+        return FORMS[self.space.form].mixture(slot.channels, [*candidates, *plain])
+
+    def _replacements(self, slot: Slot) -> tuple[nn.Conv2d, list[nn.Module], bool]:
+        """The convolution, what may stand in its place, and whether a norm follows: that is why
+        it has no bias."""
+        conv = self.network.get_submodule(slot.name)
+        assert isinstance(conv, nn.Conv2d), slot.name
+        operators = [
+            build_replacement(operator.name, conv, dict(operator.arguments))
+            for operator in self.space.replacements
+        ]
+        return conv, operators, conv.bias is None
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to logits (N, classes)."""
@@ -68,13 +101,19 @@ class Supernet(nn.Module):
         for name, indices in kept.items():
             self.mixture(name).keep(indices)
 
+    def begin_plain(self) -> None:
+        """Let the mixtures of the residual form add nothing, until γ is trained."""
+        for mixture in self.mixtures.values():
+            if isinstance(mixture, ResidualMixture):
+                nn.init.zeros_(mixture.gamma)
+
     def choices(self) -> tuple[Choice, ...]:
         """What every slot keeps; each must have been told."""
         found = []
         for name, mixture in self.mixtures.items():
             assert mixture.kept, f"slot {name} is still open"
             operators = tuple(self.space.operators[k] for k in mixture.kept)
-            found.append(Choice(name, self.space.form, operators))
+            found.append(Choice(name, self.space.form_of(mixture.kept[0]), operators))
         return tuple(found)
 
     def extract(self) -> nn.Module:
@@ -87,6 +126,9 @@ class Supernet(nn.Module):
         # deepcopy takes what its memo holds for a copy already made: the candidates that go, most
         # of a supernet, are not copied.
         memo = {id(mixture): enhancers[name] for name, mixture in mixtures.items()}
+        for part in self.network.modules():
+            if isinstance(part, Shadow):
+                memo[id(part)] = copy.deepcopy(part.extract()).train(part.training)
         network = copy.deepcopy(self.network, memo)
         for name, enhancer in enhancers.items():
             install(network, self.slots[name], enhancer)
@@ -99,11 +141,19 @@ def supernet(
     *,
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
+    pretrained: bool = False,
 ) -> Supernet:
-    """The supernet of a named backbone, freshly initialised from torch's global generator."""
-    network = backbones.build(backbone)
-    slots = backbones.entry(backbone.name).slots(network)
-    return Supernet(network, choose_slots(slots, include, exclude), space)
+    """The supernet of a named backbone, freshly initialised from torch's global generator.
+
+    With published weights it begins as the published network: γ of every mixture is 0, and α has
+    no gradient until weight steps have moved it.
+    """
+    network = start(backbone, pretrained)
+    slots = backbones.slots_of(backbone, network, space)
+    whole = Supernet(network, choose_slots(slots, include, exclude), space)
+    if pretrained:
+        whole.begin_plain()
+    return whole
 
 
 def choose_slots(
@@ -113,9 +163,18 @@ def choose_slots(
     known = {slot.name: slot for slot in slots}
     for name in (*(include or ()), *(exclude or ())):
         if name not in known:
-            raise unknown("slot", name, known)
+            raise _no_slot(name, known)
     chosen = [slot for slot in slots if slot.name in (include or known)]
     left = tuple(slot for slot in chosen if slot.name not in (exclude or ()))
     if not left:
         raise UserError("no slot is left: slots.exclude names every slot that is included")
     return left
+
+
+def _no_slot(name: str, known: Collection[str]) -> UserError:
+    if len(known) <= FEW:
+        return unknown("slot", name, known)
+    near = get_close_matches(name, known, n=5, cutoff=0.3)
+    nearest = f"nearest: {', '.join(near)}; " if near else ""
+    listed = f"`rfsearch spaces --backbone MODEL` lists all {len(known)}"
+    return UserError(f"unknown slot {name!r}; {nearest}{listed}")

@@ -77,13 +77,15 @@ def controls(run: Run, seeds: Sequence[int]) -> Iterator[Cell]:
     form, random networks."""
     settings = run.config.group(CompareSettings)
     space, slots = spaces.load_space(run.config.space), slot_names(run)
-    plain = tuple(Choice(slot, "residual", (spaces.Operator("identity"),)) for slot in slots)
+    form = "replace" if space.form == "replace" else "residual"
+    plain = tuple(Choice(slot, form, (space.plain,)) for slot in slots)
     paper = tuple(Choice(slot, "paper", (spaces.Operator("identity"),)) for slot in slots)
     for seed in seeds:
         yield Cell(f"plain-{seed}", "plain", "control", seed, settings.retrain_seeds, plain)
     for seed in seeds[: settings.single_seeds]:
-        yield Cell(f"identity+paper-{seed}", "identity everywhere (paper)", "control", seed,
-                   settings.retrain_seeds, paper)  # fmt: skip
+        if space.form != "replace":
+            yield Cell(f"identity+paper-{seed}", "identity everywhere (paper)", "control", seed,
+                       settings.retrain_seeds, paper)  # fmt: skip
         for index, operator in enumerate(space.operators):
             choices = space.choose(slots, [index] * len(slots))
             if choices not in (plain, paper):

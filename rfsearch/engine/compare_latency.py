@@ -12,7 +12,7 @@ import torch
 
 from rfsearch import backbones, spaces
 from rfsearch.backbones.realise import realise
-from rfsearch.engine.costs import latency_table, milliseconds, slot_shapes
+from rfsearch.engine.costs import latency_table, milliseconds, slot_spots
 from rfsearch.engine.run import Run
 from rfsearch.spaces import Architecture
 
@@ -22,8 +22,8 @@ NETWORKS = 20
 
 def latency_check(run: Run, networks: Sequence[Architecture]) -> dict[str, Any]:
     """The content of latency.json: predicted and measured milliseconds of one image."""
-    shapes = slot_shapes(run, backbones.build(run.backbone))
-    base, rows = latency_table(run, shapes)
+    spots = slot_spots(run, backbones.build(run.backbone))
+    base, rows = latency_table(run, spots)
     labels = spaces.load_space(run.config.space).labels
     pixels = (run.dataset.channels, *run.dataset.image_size)
     found = []

@@ -10,13 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from rfsearch import backbones, spaces, strategies
+from rfsearch.backbones import published
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.plan import Plan, named_plan
 from rfsearch.engine.settings import Group, Scalar, SlotSettings
 from rfsearch.engine.sizes import parse_size
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
+from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces.checks import standing
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.processes import DEVICES
@@ -56,11 +61,13 @@ class Request(SearchOptions):
     backbone: str
     strategy: str = "pmpl"
     seed: int = 0
+    pretrained: bool = False
 
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return self.named(self.backbone, self.strategy, after=(f"seed{self.seed}",))
+        backbone = self.backbone.replace(":", "+")
+        return self.named(backbone, self.strategy, after=(f"seed{self.seed}",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +90,7 @@ class Config:
     plan: Plan
     settings: Mapping[str, Scalar]
     changed: tuple[str, ...]
+    pretrained: bool = False
     caps: tuple[tuple[str, float], ...] = ()
 
     def group(self, owner: type[Group]) -> Group:
@@ -129,23 +137,29 @@ class Config:
 
     @property
     def stem(self) -> str:
-        """The stem of the backbone: as set, else by image size."""
+        """The stem of the backbone: as set, else by image size for one that has two."""
         stem = str(self.settings["backbone.stem"])
         if stem != "auto":
             return stem
-        return "small" if min(self.image_size) <= SMALL_STEM_UP_TO else "published"
+        small = self.is_ours and min(self.image_size) <= SMALL_STEM_UP_TO
+        return "small" if small else "published"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the backbone is one of the table, which can be made narrower and has stems."""
+        return self.backbone in backbones.BACKBONES
 
     def backbone_for(self, classes: int, channels: int) -> spaces.Backbone:
         """The backbone with all its arguments."""
-        return spaces.Backbone(
-            self.backbone,
-            (
-                ("channels", channels),
-                ("classes", classes),
-                ("stem", self.stem),
-                ("width", self.plan.width),
-            ),
+        shared: tuple[tuple[str, spaces.Value], ...] = (
+            ("channels", channels), ("classes", classes),
+        )  # fmt: skip
+        own: tuple[tuple[str, spaces.Value], ...] = (
+            (("stem", self.stem), ("width", self.plan.width))
+            if self.is_ours
+            else (("image_size", self.image_size),)
         )
+        return spaces.Backbone(self.backbone, (*shared, *own))
 
 
 _COUNTS = {"": 0, "k": 3, "K": 3, "m": 6, "M": 6, "g": 9, "G": 9}
@@ -181,7 +195,7 @@ def _cap(option: str, text: str, units: Mapping[str, int], example: str) -> floa
 
 def settle(request: Request) -> Config:
     """Every option checked and every default filled in; nothing is read but files of options."""
-    backbones.entry(request.backbone)
+    backbones.check(request.backbone)
     strategies.entry(request.strategy)
     operators = checked_space(request.space).labels
     if request.device not in DEVICES:
@@ -200,6 +214,7 @@ def settle(request: Request) -> Config:
         plan=plan,
         settings=values,
         changed=_changed(_named(request, budget), plan, values),
+        pretrained=request.pretrained,
         caps=request.caps,
     )
     for owner in settings_table.GROUPS.values():
@@ -210,7 +225,14 @@ def settle(request: Request) -> Config:
 
 
 def _check_pairs(config: Config) -> None:
-    """Costs of a slot are of one operator."""
+    """Costs of a slot are of one operator; two of a mixed space may be of two kinds."""
+    pair = config.settings["pmpl.deadline"] == "pair"
+    blended = config.group(PMPLSettings).blend is not None
+    if spaces.load_space(config.space).replacing and (pair or blended):
+        raise UserError(
+            f"space {config.space} enhances or replaces, by choice: its candidates are all mixed "
+            "at every step and one is kept; leave pmpl.mixing and pmpl.deadline as they are"
+        )
     if config.caps and config.settings["pmpl.deadline"] == "pair":
         raise UserError(
             "pmpl.deadline=pair leaves two operators in a slot, which caps do not count; "
@@ -267,25 +289,56 @@ def _changed(named: Plan, plan: Plan, values: Mapping[str, Scalar]) -> tuple[str
 
 
 def _check_backbone(config: Config) -> None:
-    """The stem, the image size it takes, and the names of slots."""
+    """The stem, the width and the image size it takes, and the names of slots."""
     if config.stem not in backbones.STEMS:
         raise UserError(f"--set backbone.stem: {config.stem!r} is not auto, published or small")
-    smallest = backbones.entry(config.backbone).smallest_image[config.stem]
+    (_check_ours if config.is_ours else _check_others)(config)
+    backbone = config.backbone_for(10, 3)
+    space = spaces.load_space(config.space)
+    config.group(SlotSettings).choose(backbones.slots(backbone, space))
+    if config.pretrained:
+        published.weights(backbone)
+
+
+def _check_ours(config: Config) -> None:
+    smallest = backbones.BACKBONES[config.backbone].smallest_image[config.stem]
     if min(config.image_size) < smallest:
         raise UserError(
             f"{config.backbone} with the {config.stem} stem needs images of at least "
             f"{smallest} pixels, not {min(config.image_size)}; use --image-size {smallest}"
         )
-    config.group(SlotSettings).choose(backbones.slots(config.backbone_for(10, 3)))
+
+
+def _check_others(config: Config) -> None:
+    """A network is taken as it was made; its images are tried when its slots are looked for."""
+    ours = ", ".join(backbones.BACKBONES)
+    if config.plan.width != 1:
+        raise UserError(
+            f"plan.width={config.plan.width:g} is for {ours}; {config.backbone} has one width, "
+            "which is plan.width=1"
+        )
+    if config.settings["backbone.stem"] != "auto":
+        raise UserError(f"backbone.stem is for {ours}; {config.backbone} has one stem")
 
 
 def checked_space(name: str) -> spaces.Space:
     """The space, with every operator known to be one that can be built."""
     space = spaces.load_space(name)
-    for number, operator in enumerate(space.operators, 1):
-        with standing(f"space {name}, [[operators]] entry {number}"):
-            build_operator(operator.name, 8, dict(operator.arguments))
+    for index, operator in enumerate(space.operators):
+        first = len(space.operators) - space.replacing
+        key, number = ("replacements", index - first) if index >= first else ("operators", index)
+        with standing(f"space {name}, [[{key}]] entry {number + 1}"):
+            if space.form_of(index) == "replace":
+                _tried(operator)
+            else:
+                build_operator(operator.name, 8, dict(operator.arguments))
     return space
+
+
+def _tried(operator: spaces.Operator) -> None:
+    """An operator in the place of a convolution where every one that there is can stand."""
+    with torch.device("meta"):
+        build_replacement(operator.name, nn.Conv2d(8, 8, 3, padding=1), dict(operator.arguments))
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

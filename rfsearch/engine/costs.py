@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,6 +17,8 @@ from torch import nn
 from rfsearch import backbones, spaces, strategies
 from rfsearch.analysis import walk
 from rfsearch.backbones.realise import enhance
+from rfsearch.backbones.realise import replace as substitute
+from rfsearch.backbones.slots import Shape, map_shapes
 from rfsearch.engine import passes
 from rfsearch.engine.config import Config
 from rfsearch.engine.environment import environment
@@ -26,20 +30,18 @@ from rfsearch.strategies.sampled import objective
 from rfsearch.trials import read_json, write_json
 
 RUNS = 30
-Shape = tuple[int, int, int]
-"""(channels, height, width) of the maps at a slot."""
 
 
 def cost_table(run: Run, measures: Sequence[str]) -> CostTable:
     """What every operator costs in every slot, by the given measures."""
     network = backbones.build(run.backbone)
-    shapes = slot_shapes(run, network)
+    spots = slot_spots(run, network)
     base = counted(network, run.dataset.image_size, run.dataset.channels)
-    extras = operator_counts(run, shapes)
-    rows = {name: tuple(tuple(one[name] for one in extras[shape]) for shape in shapes)
+    extras = operator_counts(run, spots)
+    rows = {name: tuple(tuple(one[name] for one in extras[spot]) for spot in spots)
             for name in base}  # fmt: skip
     if "latency" in measures:
-        base["latency"], rows["latency"] = latency_table(run, shapes)
+        base["latency"], rows["latency"] = latency_table(run, spots)
     return CostTable(base, rows)
 
 
@@ -50,12 +52,12 @@ def counted(network: nn.Module, image_size: tuple[int, int], channels: int) -> d
     return {"params": params, "macs": totals.macs, "window_ops": totals.window_ops}
 
 
-def operator_counts(run: Run, shapes: Sequence[Shape]) -> dict[Shape, list[dict[str, float]]]:
-    """What every operator of the space counts, in its order, at each shape."""
+def operator_counts(run: Run, spots: Sequence[Spot]) -> dict[Spot, list[dict[str, float]]]:
+    """What every operator of the space adds, in its order, in each spot."""
     space = spaces.load_space(run.config.space)
     choices = [space.choose(["slot"], [k])[0] for k in range(len(space.operators))]
-    return {shape: [counts(choice, shape) for choice in choices]
-            for shape in dict.fromkeys(shapes)}  # fmt: skip
+    return {spot: [extra(choice, spot) for choice in choices]
+            for spot in dict.fromkeys(spots)}  # fmt: skip
 
 
 def needed(config: Config) -> tuple[str, ...]:
@@ -74,49 +76,78 @@ def checked_costs(run: Run, measures: Sequence[str]) -> CostTable:
     return costs
 
 
-def slot_shapes(run: Run, network: nn.Module) -> list[Shape]:
-    """Of the maps at every slot that is searched, one image through the plain network."""
-    seen: dict[str, Shape] = {}
+@dataclass(frozen=True)
+class Spot:
+    """Where the operators of a slot stand; two that are equal cost the same.
+
+    Attributes:
+        shape: (channels, height, width) of the map they take.
+        conv: the convolution they may stand in place of, as text; empty where none may.
+        given: of the map behind that convolution.
+    """
+
+    shape: Shape
+    conv: str = ""
+    given: Shape = (0, 0, 0)
+    module: nn.Module | None = field(default=None, compare=False)
+
+    @property
+    def text(self) -> str:
+        """Where it is, for a key."""
+        sides = "x".join(map(str, self.shape))
+        return f"{sides} for {self.conv}" if self.conv else sides
+
+    def operator(self, choice: Choice) -> tuple[nn.Module, Shape]:
+        """What a choice puts there, and the map it takes."""
+        if choice.form != "replace":
+            shape = self.given if self.conv else self.shape
+            return enhance(choice, shape[0]), shape
+        return substitute(choice, copy.deepcopy(self.module)), self.shape  # type: ignore[arg-type]
+
+
+def slot_spots(run: Run, network: nn.Module) -> list[Spot]:
+    """Of every slot that is searched, one image through the plain network."""
+    space = spaces.load_space(run.config.space)
     wanted = set(slot_names(run))
-
-    def look(name: str) -> None:
-        def hook(_: nn.Module, __: object, output: torch.Tensor) -> None:
-            channels, height, width = output.shape[1:]
-            seen[name] = (channels, height, width)
-
-        network.get_submodule(name).register_forward_hook(hook)
-
-    for name in wanted:
-        look(name)
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, run.dataset.channels, *run.dataset.image_size))
-    for name in wanted:
-        network.get_submodule(name)._forward_hooks.clear()
-    return [seen[name] for name in slot_names(run)]
+    slots = [one for one in backbones.slots_of(run.backbone, network, space) if one.name in wanted]
+    images = torch.zeros(1, run.dataset.channels, *run.dataset.image_size)
+    maps = map_shapes(network, slots, images)
+    if not space.replacements:
+        return [Spot(given) for _, given in maps.values()]
+    convs = {name: network.get_submodule(name) for name in maps}
+    return [Spot(taken, str(convs[name]), given, convs[name])
+            for name, (taken, given) in maps.items()]  # fmt: skip
 
 
-def counts(choice: Choice, shape: Shape) -> dict[str, float]:
-    """Parameters, MACs and window operations of one operator in its form at a slot."""
-    channels, height, width = shape
-    enhancer = enhance(choice, channels)
-    if isinstance(enhancer, nn.Identity):
+def extra(choice: Choice, spot: Spot) -> dict[str, float]:
+    """Parameters, MACs and window operations that one operator adds to the plain network."""
+    operator, shape = spot.operator(choice)
+    added = _own(operator, shape)
+    if choice.form != "replace":
+        return added
+    assert spot.module is not None
+    less = _own(spot.module, shape)
+    return {name: added[name] - less[name] for name in added}
+
+
+def _own(module: nn.Module, shape: Shape) -> dict[str, float]:
+    if isinstance(module, nn.Identity):
         return {"params": 0, "macs": 0, "window_ops": 0}
-    return counted(enhancer, (height, width), channels)
+    channels, height, width = shape
+    return counted(module, (height, width), channels)
 
 
-def latency_table(
-    run: Run, shapes: Sequence[Shape]
-) -> tuple[float, tuple[tuple[float, ...], ...]]:
+def latency_table(run: Run, spots: Sequence[Spot]) -> tuple[float, tuple[tuple[float, ...], ...]]:
     """Milliseconds of the plain network, and per slot the extra of every operator."""
-    found, labels = latencies(run, shapes), spaces.load_space(run.config.space).labels
-    rows = tuple(tuple(found[_key(label, shape)] for label in labels) for shape in shapes)
+    found, labels = latencies(run, spots), spaces.load_space(run.config.space).labels
+    rows = tuple(tuple(found[_key(label, spot)] for label in labels) for spot in spots)
     return found["network"], rows
 
 
-def latencies(run: Run, shapes: Sequence[Shape]) -> dict[str, float]:
-    """Milliseconds of one image: the plain network, and each operator on each shape; measured
-    once on a device, threads and versions, then read from the user's cache."""
-    path = cache(run, shapes)
+def latencies(run: Run, spots: Sequence[Spot]) -> dict[str, float]:
+    """Milliseconds of one image: the plain network, and what each operator adds in each spot;
+    measured once on a device, threads and versions, then read from the user's cache."""
+    path = cache(run, spots)
     if path.exists():
         stored = read_json(path)["milliseconds"]
         return {str(key): float(value) for key, value in stored.items()}
@@ -124,14 +155,21 @@ def latencies(run: Run, shapes: Sequence[Shape]) -> dict[str, float]:
     height, width = run.dataset.image_size
     plain = run.place(backbones.build(run.backbone)).eval()
     found = {"network": milliseconds(run, plain, (run.dataset.channels, height, width))}
-    for shape in dict.fromkeys(shapes):
+    for spot in dict.fromkeys(spots):
+        less = 0.0 if spot.module is None else _timed(run, spot.module, spot.shape)
         for k, label in enumerate(space.labels):
-            enhancer = enhance(space.choose(["slot"], [k])[0], shape[0])
-            empty = isinstance(enhancer, nn.Identity)
-            placed = run.place(enhancer).eval()
-            found[_key(label, shape)] = 0.0 if empty else milliseconds(run, placed, shape)
-    write_json(path, {"milliseconds": found, "key": _versions(run, shapes)})
+            choice = space.choose(["slot"], [k])[0]
+            operator, shape = spot.operator(choice)
+            taken = _timed(run, operator, shape)
+            found[_key(label, spot)] = taken - (less if choice.form == "replace" else 0.0)
+    write_json(path, {"milliseconds": found, "key": _versions(run, spots)})
     return found
+
+
+def _timed(run: Run, module: nn.Module, shape: Shape) -> float:
+    if isinstance(module, nn.Identity):
+        return 0.0
+    return milliseconds(run, run.place(module).eval(), shape)
 
 
 def milliseconds(run: Run, network: nn.Module, shape: Shape) -> float:
@@ -141,15 +179,15 @@ def milliseconds(run: Run, network: nn.Module, shape: Shape) -> float:
     return 1000 * statistics.median(passes.seconds({"": network}, image, RUNS)[""])
 
 
-def cache(run: Run, shapes: Sequence[Shape]) -> Path:
+def cache(run: Run, spots: Sequence[Spot]) -> Path:
     """The file of a latency table; another version or machine has another name."""
-    text = json.dumps(_versions(run, shapes), sort_keys=True)
+    text = json.dumps(_versions(run, spots), sort_keys=True)
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     return root / "rfsearch" / f"latency-{name}.json"
 
 
-def _versions(run: Run, shapes: Sequence[Shape]) -> dict[str, object]:
+def _versions(run: Run, spots: Sequence[Spot]) -> dict[str, object]:
     where = environment(run.dataset, str(run.fabric.device))
     names = ("versions", "platform", "cpu", "threads", "device")
     operators = spaces.load_space(run.config.space).labels
@@ -160,12 +198,12 @@ def _versions(run: Run, shapes: Sequence[Shape]) -> dict[str, object]:
         "form": spaces.load_space(run.config.space).form,
         "operators": list(operators),
         "image_size": list(run.dataset.image_size),
-        "shapes": [list(shape) for shape in shapes],
+        "spots": [spot.text for spot in spots],
     }
 
 
-def _key(label: str, shape: Shape) -> str:
-    return f"{label} on {'x'.join(map(str, shape))}"
+def _key(label: str, spot: Spot) -> str:
+    return f"{label} on {spot.text}"
 
 
 def told_objective(config: Config, costs: CostTable | None) -> str:

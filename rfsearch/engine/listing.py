@@ -9,8 +9,13 @@ from dataclasses import Field, fields
 from textwrap import fill, wrap
 from typing import Any
 
+import torch
+
 from rfsearch import backbones, strategies
 from rfsearch import spaces as spaces_room
+from rfsearch.analysis.inputs import channels_of
+from rfsearch.backbones import foreign
+from rfsearch.backbones.slots import Slot, map_shapes
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.config import Config, checked_space
 from rfsearch.engine.dry_run import FIXED_SECONDS, Estimate, Phase
@@ -19,6 +24,8 @@ from rfsearch.engine.plan import BUDGETS, PLANS, Plan
 Row = tuple[str, ...]
 WIDEST = 100
 """Columns of text; longer lines are hard to read even where they fit."""
+IMAGE_SIZE = 224
+"""Pixels a side at which slots are listed."""
 NARROWEST = 24
 """Columns left to the last cell of a row, however narrow the terminal is."""
 
@@ -40,21 +47,47 @@ def list_space(name: str | None, backbone: str | None) -> str:
     if name:
         space = checked_space(name)
         candidates = len(space.operators)
-        about = f"{space.name} ({space.form} form): {space.description}"
+        about = f"{space.name} ({space.form} form; {space.kind} slots): {space.description}"
         parts += [
             fill(about, _width()),
             table([(f"  {index}", one.label) for index, one in enumerate(space.operators)]),
         ]
     if backbone:
-        slots = backbones.slots(spaces_room.Backbone(backbone, ()))
-        rows = [
-            (f"  {one.name}", f"{one.channels} channels", f"stride {one.stride}") for one in slots
-        ]
-        parts += [f"{len(slots)} slots of {backbone} at width 1:", table(rows)]
+        slots, rows, left = _slots(backbone, spaces_room.load_space(name) if name else None)
+        parts += [f"{len(slots)} slots of {_of(backbone)}:", table(rows), *left]
         if candidates:
             size = candidates ** len(slots)
             parts.append(f"{candidates}^{len(slots)} = {size:.3g} architectures")
     return "\n".join(parts)
+
+
+def _slots(
+    backbone: str, space: spaces_room.Space | None
+) -> tuple[tuple[Slot, ...], list[Row], list[str]]:
+    """The slots of a network of the published size, a row for each, and a line for those that
+    were left out."""
+    described = spaces_room.Backbone(backbone, ())
+    with torch.random.fork_rng(devices=[]):
+        network = backbones.build(described)
+    slots = backbones.slots_of(described, network, space)
+    images = torch.zeros(1, channels_of(network), IMAGE_SIZE, IMAGE_SIZE)
+    maps = map_shapes(network, slots, images)
+    rows: list[Row] = [("  SLOT", "CHANNELS", "STRIDE", "MAP")]
+    for one in slots:
+        _, (channels, height, width) = maps[one.name]
+        rows.append((f"  {one.name}", str(channels), str(one.stride), f"{height}x{width}"))
+    left: tuple[tuple[str, str], ...] = ()
+    if space is not None and space.replacements:
+        _, left = backbones.replaceable(described, network, space)
+    elif backbone not in backbones.BACKBONES:
+        left = foreign.read(described).anatomy.left_out
+    return slots, rows, [fill(f"No slot at {name}: {why}.", _width()) for name, why in left]
+
+
+def _of(backbone: str) -> str:
+    """A network as its slots are listed."""
+    width = " at width 1" if backbone in backbones.BACKBONES else ""
+    return f"{backbone}{width}, {IMAGE_SIZE}x{IMAGE_SIZE} pixels"
 
 
 def list_settings() -> str:
@@ -77,6 +110,7 @@ def _plans() -> Iterator[str]:
     yield fill(f"plan: {Plan.__doc__} Defaults by --budget, for {first}:", _width())
     yield table([("  KEY", *map(str.upper, BUDGETS), ""), *_plan_rows(first)])
     yield table([(f"  plan.{item.name}", item.metadata["help"]) for item in _words_of_plan()])
+    yield "  other networks: plan.width=1, the width they have"
     for name, budget in itertools.product(others, BUDGETS):
         usual, its = PLANS[first, budget].to_json(), PLANS[name, budget].to_json()
         changed = [f"plan.{key}={_shown(its[key])}" for key in its if its[key] != usual[key]]

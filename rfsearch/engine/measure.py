@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from rfsearch import backbones
 from rfsearch.analysis import Analysis, Layer, walk, write_layers
 from rfsearch.analysis.effective import effective_sizes
+from rfsearch.backbones.slots import mark_ends
 from rfsearch.data.augmentation import normalise
 from rfsearch.engine import passes
 from rfsearch.engine.difference import paired_difference
-from rfsearch.engine.run import Run, load_architecture, network_of
+from rfsearch.engine.run import Run, all_slots, load_architecture, network_of
 from rfsearch.spaces import Architecture
 from rfsearch.training import checkpoint
 from rfsearch.training.evaluation import predict
@@ -84,6 +84,8 @@ def analyse(run: Run, kind: str, network: nn.Module) -> Analysis:
     """Fields and costs of every layer, with the effective fields at the slots, as a CSV file."""
     on_cpu = copy.deepcopy(network).cpu()
     analysis = walk(on_cpu, run.dataset.image_size, run.dataset.channels)
+    network = copy.deepcopy(network)
+    mark_ends(network, all_slots(run))
     outputs = slot_outputs(run, network)
     effective = effective_sizes(network, selection_images(run), list(outputs.values()), SHARES)
     layers = list(analysis.layers)
@@ -107,7 +109,7 @@ def slot_outputs(run: Run, network: nn.Module) -> dict[str, str]:
     """Slot → the module whose output leaves the slot: the enhancer, or the plain layer."""
     modules = dict(network.named_modules())
     outputs = {}
-    for slot in backbones.entry(run.config.backbone).slots(network):
+    for slot in all_slots(run):
         filled = slot.place in modules
         outputs[slot.name] = slot.place if filled else slot.place.rpartition(".")[0]
     return outputs

@@ -167,6 +167,13 @@ PLANS: dict[tuple[str, str], Plan] = {
 }
 """(backbone, budget) → plan. 0 stands for all ``images``, ``test_images`` and ``threads``."""
 
+OTHERS: dict[str, Plan] = {
+    "quick": replace(_QUICK, width=1.0),
+    "standard": _STANDARD,
+    "paper": _PAPER,
+}
+"""Budget → plan of a network that stands in no table of ours; it is taken as wide as it is."""
+
 IMAGE_SIZES = {"digits": (48, 64, 64), "fashionmnist": (28, 28, 28), "cifar10": (32, 32, 32)}
 """Pixels of data sets that have a size of their own, by budget; others take the plan's."""
 
@@ -192,7 +199,7 @@ def named_plan(backbone: str, budget: str, data: str = "") -> Plan:
         raise UserError(
             f"unknown budget {budget!r}. Known: {', '.join(BUDGETS)}, or a duration such as 4h"
         )
-    plan = PLANS[backbone, budget]
+    plan = PLANS.get((backbone, budget), OTHERS[budget])
     if data not in IMAGE_SIZES:
         return plan
     return replace(plan, image_size=IMAGE_SIZES[data][BUDGETS.index(budget)])

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from rfsearch import backbones, spaces, strategies
+from rfsearch.backbones.published import start
 from rfsearch.backbones.realise import realise
+from rfsearch.backbones.slots import Slot
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config
@@ -249,8 +251,13 @@ class Recorder:
 
 def slot_names(run: Run) -> tuple[str, ...]:
     """The slots that are searched, in network order."""
-    chosen = run.config.group(SlotSettings).choose(backbones.slots(run.backbone))
+    chosen = run.config.group(SlotSettings).choose(all_slots(run))
     return tuple(slot.name for slot in chosen)
+
+
+def all_slots(run: Run) -> tuple[Slot, ...]:
+    """The slots of the backbone for the space, searched or not, in network order."""
+    return backbones.slots(run.backbone, spaces.load_space(run.config.space))
 
 
 def new_search(run: Run) -> Strategy:
@@ -279,6 +286,7 @@ def new_task(run: Run) -> Task:
         fabric=run.fabric,
         costs=run.costs,
         caps=Caps(config.caps),
+        pretrained=config.pretrained,
     )
 
 
@@ -303,7 +311,7 @@ def new_training(run: Run, kind: str, index: int, architecture: Architecture) ->
     """A training at its start; the same seed gives found and plain the same batches."""
     seed = stream(run.config.seed, "retrain", index)
     with seeded(stream(seed, "weights")):
-        network = network_of(kind, architecture)
+        network = network_of(kind, architecture, run.config.pretrained)
     images = run.dataset.search.training().to(run.fabric.device)
     return Fit(
         run.place(network),
@@ -316,9 +324,11 @@ def new_training(run: Run, kind: str, index: int, architecture: Architecture) ->
     )
 
 
-def network_of(kind: str, architecture: Architecture) -> nn.Module:
+def network_of(kind: str, architecture: Architecture, pretrained: bool = False) -> nn.Module:
     """The plain backbone, or the found network."""
-    return backbones.build(architecture.backbone) if kind == "plain" else realise(architecture)
+    if kind == "plain":
+        return start(architecture.backbone, pretrained)
+    return realise(architecture, pretrained)
 
 
 def drive(

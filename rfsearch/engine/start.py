@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rfsearch import data, strategies
+from rfsearch.backbones import published
 from rfsearch.data.digits import DigitsSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config, Request, differences, settle
@@ -85,7 +86,10 @@ def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progr
             )
     if strategies.entry(config.strategy).spends == "trials":
         check_proxy(config)
-    return Run(config, folder, dataset, fabric(config.device), progress)
+    run = Run(config, folder, dataset, fabric(config.device), progress)
+    if config.pretrained:
+        published.weights(run.backbone)  # a mistake is told before anything is written
+    return run
 
 
 def check_proxy(config: Config) -> None:

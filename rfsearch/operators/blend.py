@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rfsearch.operators.mixture import Mixture, PaperMixture, ResidualMixture
+from rfsearch.operators.replaced import ReplaceMixture
 
 MIXINGS = ("all", "subset", "sampled")
 
@@ -43,6 +44,12 @@ class Blend:
         """(N, C, H, W) to (N, C, H, W)."""
         drawn, weights = self.draw(mixture.alpha)
         outputs = [mixture.operators[k](x) for k in drawn]
+        if isinstance(mixture, ReplaceMixture):
+            norms = [mixture.norms[k] for k in drawn] if self.norms else []
+            normed = (
+                [norm(one) for norm, one in zip(norms, outputs, strict=True)] if norms else outputs
+            )
+            return _sum(normed, weights)
         if isinstance(mixture, ResidualMixture):
             return self._residual(mixture, x, drawn, outputs, weights)
         assert isinstance(mixture, PaperMixture)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rfsearch.errors import UserError
@@ -88,13 +87,21 @@ def slots(records: Records) -> pd.DataFrame:
 
 
 def _span(layers: pd.DataFrame, slot: str, file: str) -> pd.DataFrame:
-    """The rows of one slot: its convolution and what follows, up to the next convolution."""
-    positions = np.flatnonzero(layers["name"].to_numpy() == slot)
+    """The rows of one slot: its convolution, or what stands in its place, and what follows, up to
+    the next convolution."""
+    names = [str(name) for name in layers["name"]]
+    of_slot = [f"{name}.".startswith(f"{slot}.") for name in names]
+    exactly = [index for index, name in enumerate(names) if name == slot]
+    # an enhancer of the slot before may be a child of this convolution, and runs before it
+    positions = exactly or [index for index, inside in enumerate(of_slot) if inside]
     if len(positions) == 0:
         raise UserError(f"{file} has no row for the slot {slot!r} of architecture.json")
-    begin = int(positions[0])
-    later = layers["kind"].iloc[begin + 1 :].isin(BOUNDARY_KINDS).to_numpy()
-    end = begin + 1 + (int(later.argmax()) if later.any() else len(later))
+    begin = positions[0]
+    after = begin + 1
+    while after < len(layers) and of_slot[after]:  # operators in place of the convolution
+        after += 1
+    later = layers["kind"].iloc[after:].isin(BOUNDARY_KINDS).to_numpy()
+    end = after + (int(later.argmax()) if later.any() else len(later))
     return layers.iloc[begin:end]
 
 

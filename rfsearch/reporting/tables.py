@@ -107,8 +107,9 @@ def networks(records: Records) -> Table:
     if selected is not None:
         rows.insert(2, ["selection accuracy", MISSING, MISSING, percent(selected), ""])
     latency = found.latency or plain.latency
+    begun = "from published weights" if records.config.get("pretrained") else "from scratch"
     caption = (
-        "Plain and found were trained from scratch with one recipe and the same seeds on the "
+        f"Plain and found were trained {begun} with one recipe and the same seeds on the "
         "weights and alpha splits together; the adapted network is the found one with the weights "
         "it had in the supernet."
     )

@@ -4,7 +4,7 @@ No torch here: listing, counting, sampling, mutating and reading TOML need none.
 backbones are known by name alone; the names meet modules in `rfsearch.backbones`.
 """
 
-from rfsearch.spaces.architecture import Architecture, Backbone, Choice, Input
+from rfsearch.spaces.architecture import Architecture, Backbone, Choice, Input, Value
 from rfsearch.spaces.operator import Operator
 from rfsearch.spaces.space import FORMS, Space
 from rfsearch.spaces.tables import load_space, names
@@ -17,6 +17,7 @@ __all__ = [
     "Input",
     "Operator",
     "Space",
+    "Value",
     "load_space",
     "names",
 ]

@@ -20,8 +20,8 @@ from rfsearch.spaces.operator import Operator, Scalar
 FORMAT = 1
 
 # How operators stand at a slot: on a residual branch (ours) or followed by a norm and h-swish
-# (the paper's).
-FORMS = ("residual", "paper")
+# (the paper's), both behind its convolution; or in the place of the convolution.
+FORMS = ("residual", "paper", "replace")
 
 # Arguments of a backbone may also be lists (blocks, strides), which are tuples while in memory.
 Value = Scalar | tuple["Value", ...]

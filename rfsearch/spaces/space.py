@@ -21,6 +21,13 @@ __all__ = ["FORMS", "Space"]
 class Space:
     """Every slot may hold any one of ``operators``, in the given form.
 
+    Attributes:
+        form: ``residual`` and ``paper`` enhance: operators stand behind the convolution of a
+            slot. ``replace``: they stand in its place.
+        operators: the candidates.
+        replacing: of a space that enhances, how many operators at the end of the list stand in
+            the place of the convolution all the same (such a space is mixed).
+
     >>> space = Space("pair", "residual", (Operator("identity"), Operator("ssp")))
     >>> space.size(16)
     65536
@@ -30,6 +37,7 @@ class Space:
     form: str
     operators: tuple[Operator, ...]
     description: str = ""
+    replacing: int = 0
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -39,11 +47,42 @@ class Space:
         for index, label in enumerate(self.labels):
             if label in self.labels[:index]:
                 raise UserError(f"space {self.name!r} holds operator {label!r} twice")
+        if self.replacing and (self.form != "residual" or self.replacing >= len(self.operators)):
+            raise UserError(
+                f"space {self.name!r}: [[replacements]] stand beside residual [[operators]]; "
+                'a space of replacements alone has form = "replace" and lists them as operators'
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The operators' short names, in order."""
         return tuple(operator.label for operator in self.operators)
+
+    @property
+    def enhancing(self) -> tuple[Operator, ...]:
+        """The operators that stand behind a convolution."""
+        return tuple(one for k, one in enumerate(self.operators) if self.form_of(k) != "replace")
+
+    @property
+    def replacements(self) -> tuple[Operator, ...]:
+        """The operators that stand in the place of a convolution."""
+        return tuple(one for k, one in enumerate(self.operators) if self.form_of(k) == "replace")
+
+    @property
+    def kind(self) -> str:
+        """What its operators do to a slot: enhance, replace, or, by choice, one of both."""
+        if self.replacing:
+            return "enhance or replace"
+        return "replace" if self.form == "replace" else "enhance"
+
+    @property
+    def plain(self) -> Operator:
+        """The operator that leaves a slot plain, whether the space holds it or not."""
+        return Operator("conv" if self.form == "replace" else "identity")
+
+    def form_of(self, index: int) -> str:
+        """How one of the operators stands at a slot."""
+        return "replace" if index >= len(self.operators) - self.replacing else self.form
 
     def size(self, num_slots: int) -> int:
         """How many architectures there are."""
@@ -53,7 +92,7 @@ class Space:
     def choose(self, slots: Sequence[str], indices: Sequence[int]) -> tuple[Choice, ...]:
         """One choice per slot from one operator index per slot."""
         return tuple(
-            Choice(slot, self.form, (self.operators[index],))
+            Choice(slot, self.form_of(index), (self.operators[index],))
             for slot, index in zip(slots, indices, strict=True)
         )
 
@@ -72,8 +111,8 @@ class Space:
             raise UserError(f"space {self.name!r} leaves nothing to mutate")
         place = int(rng.integers(len(choices)))
         old = choices[place]
-        others = [operator for operator in self.operators if operator not in old.operators]
+        others = [k for k, one in enumerate(self.operators) if one not in old.operators]
         if not others:  # a pair out of two operators
-            others = list(self.operators)
-        new = Choice(old.slot, self.form, (others[int(rng.integers(len(others)))],))
+            others = list(range(len(self.operators)))
+        (new,) = self.choose([old.slot], [others[int(rng.integers(len(others)))]])
         return (*choices[:place], new, *choices[place + 1 :])

@@ -3,13 +3,16 @@
 A file holds
 
     description = "one line"
-    form = "residual"        # or "paper"
+    form = "residual"        # or "paper"; "replace": in the place of the slot's convolution
 
     [[operators]]
     name = "max_pool"
     kernel = 3               # every key but ``name`` is an argument of the operator
 
-and nothing else.
+and nothing else, unless its slots may be enhanced or replaced, by choice:
+
+    [[replacements]]
+    name = "pf_max"
 """
 
 from __future__ import annotations
@@ -51,15 +54,15 @@ def parse(text: str, source: str, name: str) -> Space:
         record = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source} is malformed TOML: {error}") from error
+    replacing = record.pop("replacements", [])
     fields = checks.table(record, source, ("description", "form", "operators"))
-    entries = checks.sequence(fields["operators"], f"{source}: operators, as [[operators]],")
-    operators = [
-        _operator(entry, _place(text, source, index)) for index, entry in enumerate(entries)
-    ]
+    operators = _operators(fields["operators"], "operators", text, source)
+    replacements = _operators(replacing, "replacements", text, source)
     description = checks.text(fields["description"], f"{source}: description")
     form = checks.text(fields["form"], f"{source}: form")
     with checks.standing(source):
-        return Space(name, form, tuple(operators), description)
+        held = (*operators, *replacements)
+        return Space(name, form, held, description, len(replacements))
 
 
 def _folder() -> Traversable:
@@ -79,6 +82,13 @@ def _read(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _operators(found: object, key: str, text: str, source: str) -> list[Operator]:
+    entries = checks.sequence(found, f"{source}: {key}, as [[{key}]],")
+    return [
+        _operator(entry, _place(text, source, index, key)) for index, entry in enumerate(entries)
+    ]
+
+
 def _operator(entry: object, where: str) -> Operator:
     arguments = checks.any_table(entry, where)
     if "name" not in arguments:
@@ -86,9 +96,10 @@ def _operator(entry: object, where: str) -> Operator:
     return Operator.from_arguments(arguments.pop("name"), arguments, where)
 
 
-def _place(text: str, source: str, index: int) -> str:
+def _place(text: str, source: str, index: int, key: str) -> str:
     """Where the entry stands, with its line where it has a header of its own."""
     lines = text.splitlines()
-    heads = [n for n, line in enumerate(lines, 1) if re.match(r"\s*\[\[\s*operators\s*\]\]", line)]
+    head = re.compile(rf"\s*\[\[\s*{key}\s*\]\]")
+    heads = [n for n, line in enumerate(lines, 1) if head.match(line)]
     line = f", line {heads[index]}" if index < len(heads) else ""
-    return f"{source}{line}: [[operators]] entry {index + 1}"
+    return f"{source}{line}: [[{key}]] entry {index + 1}"

@@ -37,6 +37,7 @@ from rfsearch.backbones.slots import install
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
 from rfsearch.operators.mixture import Mixture, PaperMixture, ResidualMixture
+from rfsearch.operators.replaced import ReplaceMixture
 from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
 from rfsearch.strategies.nni_tuners import load
@@ -65,6 +66,11 @@ class Expressed(nn.Module):
             normed = zip(mixture.operators, mixture.norms, strict=True)
             candidates = [nn.Sequential(operator, norm) for operator, norm in normed]
             self.gamma, self.beta = mixture.gamma, mixture.beta
+        elif isinstance(mixture, ReplaceMixture):
+            normed = zip(mixture.operators, mixture.norms, strict=True)
+            candidates = [nn.Sequential(operator, norm) for operator, norm in normed]
+            self.norm: nn.Module = nn.Identity()
+            self.activation: nn.Module = nn.Identity()
         else:
             assert isinstance(mixture, PaperMixture)
             self.norm, self.activation = mixture.norm, mixture.activation

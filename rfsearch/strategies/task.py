@@ -46,6 +46,7 @@ class Task:
         stages: epochs of a supernet; ``trials`` and ``proxy`` are for strategies that sample.
         costs: what every operator costs in every slot, where a cap or an objective needs it.
         caps: the largest costs a found network may have.
+        pretrained: whether every network begins with the published weights of its backbone.
         seed: the run's; every stream below it has a name.
     """
 
@@ -66,6 +67,7 @@ class Task:
     fabric: Fabric
     costs: CostTable | None = None
     caps: Caps = NO_CAPS
+    pretrained: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -94,12 +96,14 @@ class Task:
     def network(self, choices: tuple[Choice, ...], seed: int) -> nn.Module:
         """The network of these choices at its start, on its device."""
         with seeded(seed):
-            return self._place(realise(self.architecture(choices)))
+            return self._place(realise(self.architecture(choices), self.pretrained))
 
     def supernet(self) -> Supernet:
         """The supernet at its start, on its device."""
         with seeded(stream(self.seed, "search", "weights")):
-            network = supernet(self.backbone, self.space, include=self.slots)
+            network = supernet(
+                self.backbone, self.space, include=self.slots, pretrained=self.pretrained
+            )
         return self._place(network)
 
     def _place(self, network: Module) -> Module:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import list_models
 
-from rfsearch.backbones import BACKBONES, models
+from rfsearch.backbones import BACKBONES, models, pflayer
 from rfsearch.backbones.models import ALIASES, PUBLISHED, resolve
 from rfsearch.errors import UserError
 
@@ -41,8 +41,9 @@ def mine(tmp_path, monkeypatch):
 def test_every_alias_stands_for_a_model_there_is():
     for alias, name in ALIASES.items():
         source, _, rest = name.partition(":")
-        assert source == "torchvision"
-        assert rest in list_models()
+        ours = source == "rfsearch.backbones.pflayer"
+        assert hasattr(pflayer, rest) if ours else rest in list_models()
+        assert source == "torchvision" or ours
         assert alias not in BACKBONES
         assert ":" not in alias
 
@@ -67,6 +68,7 @@ def test_published_twins_are_torchvisions():
         ("torchvision:lraspp_mobilenet_v3_large", "LRASPP", 3),
         ("timm:resnet18", "ResNet", 3),
         ("mynetworks:network", "Sequential", None),
+        ("resnet50_max", "ResNet", None),
     ],
 )
 @pytest.mark.usefixtures("mine")

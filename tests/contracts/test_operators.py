@@ -23,7 +23,7 @@ EXAMPLES = {"kernel": 3}
 
 
 def _cases():
-    packaged = [op for name in spaces.names() for op in spaces.load_space(name).operators]
+    packaged = [op for name in spaces.names() for op in spaces.load_space(name).enhancing]
     found = {op.label: (op.name, dict(op.arguments)) for op in packaged}
     for name in sorted(OPERATORS.keys() - {name for name, _ in found.values()}):
         parameters = list(inspect.signature(OPERATORS[name]).parameters.values())[1:]
@@ -211,4 +211,4 @@ def test_identity_is_the_layer_itself():
 
 
 def test_the_forms_a_space_may_name_are_those_that_are_built():
-    assert set(spaces.FORMS) == set(forms.FORMS)
+    assert set(spaces.FORMS) == {*forms.FORMS, "replace"}

@@ -295,6 +295,7 @@ def test_the_hash_covers_everything():
         "plan": replace(base.plan, threads=base.plan.threads + 1),
         "settings": {**base.settings, "recipe.lr": 0.31},
         "changed": (),
+        "pretrained": True,
         "caps": (("macs", 1e6),),
     }
     assert set(changes) == set(Config.__dataclass_fields__)

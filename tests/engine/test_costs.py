@@ -143,3 +143,40 @@ def test_what_a_cap_can_reach_is_told(table):
     told = costs.reach(table, caps)
     for word in ("SMALLEST", "MIDDLE", "LARGEST", "--max-macs binds nothing"):
         assert word in told
+
+
+MIXED = """
+description = "behind a convolution or in its place"
+form = "residual"
+
+[[operators]]
+name = "identity"
+
+[[operators]]
+name = "max_pool"
+kernel = 3
+
+[[replacements]]
+name = "pf_max"
+
+[[replacements]]
+name = "resized"
+kernel = 5
+"""
+
+
+@pytest.mark.parametrize("name", ["pflayer", "mixed"])
+def test_what_stands_in_place_of_a_convolution_costs_the_difference(opened, tmp_path, name):
+    path = tmp_path / "mixed.toml"
+    path.write_text(MIXED)
+    name = str(path) if name == "mixed" else name
+    replaced = replace(opened, config=replace(opened.config, space=name))
+    space, slots = spaces.load_space(name), slot_names(replaced)
+    found = costs.cost_table(replaced, ["macs"])
+    for first in range(2):
+        indices = tuple((first + i) % len(space.operators) for i in range(len(slots)))
+        network = realise(describe(replaced, space.choose(slots, indices)))
+        totals = walk(network, opened.dataset.image_size, opened.dataset.channels).totals
+        assert found.total("params", indices) == sum(p.numel() for p in network.parameters())
+        assert found.total("macs", indices) == totals.macs
+        assert found.total("window_ops", indices) == totals.window_ops

@@ -54,7 +54,7 @@ def test_toml_round_trip(space):
 
 
 def test_packaged_spaces():
-    assert names() == ("pmpl", "pooling")
+    assert names() == ("dilations", "kernels", "pflayer", "pmpl", "pooling")
     pmpl, pooling = load_space("pmpl"), load_space("pooling")
     pools = ("max 3", "max 5", "max 7", "avg 3", "avg 5", "avg 7")
     assert (pmpl.form, pmpl.labels) == ("paper", ("identity", "ssp", *pools))
@@ -82,8 +82,8 @@ def test_unknown_name():
     with pytest.raises(UserError) as caught:
         load_space("poling")
     assert str(caught.value) == (
-        "unknown space 'poling'; did you mean 'pooling'? Known: pmpl, pooling, "
-        "or the path of a .toml file"
+        "unknown space 'poling'; did you mean 'pooling'? Known: dilations, kernels, pflayer, "
+        "pmpl, pooling, or the path of a .toml file"
     )
 
 
@@ -146,7 +146,7 @@ def test_a_wrong_file_is_named_with_its_place(tmp_path, monkeypatch, text, messa
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(UserError, match=r"there is no file .*gone\.toml; known spaces: pmpl"):
+    with pytest.raises(UserError, match=r"there is no file .*gone\.toml; known spaces: dilations"):
         load_space(tmp_path / "gone.toml")
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(UserError, match=r"folder\.toml cannot be read: Is a directory"):
