@@ -82,9 +82,10 @@ class Plan:
 
     @classmethod
     def from_json(cls, record: dict[str, object], where: str) -> Plan:
-        """The plan in a config.json."""
+        """The plan in a config.json; an older one may lack what has a default."""
         known = {item.name: str(item.type) for item in fields(cls)}
-        wrong = sorted(set(record) ^ set(known))
+        needed = {item.name for item in fields(cls) if item.default is MISSING}
+        wrong = sorted((set(record) - set(known)) | (needed - set(record)))
         if wrong:
             raise UserError(f"{where}: its plan misses or adds {', '.join(wrong)}")
         for name, value in record.items():

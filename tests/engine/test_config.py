@@ -122,6 +122,12 @@ def test_a_plan_that_misses_something_is_told():
 # ---- settling
 
 
+def test_an_older_plan_has_what_came_later_as_it_was():
+    record = PLAN.to_json()
+    del record["image_width"]
+    assert Plan.from_json(record, "config.json") == replace(PLAN, image_width=0)
+
+
 def test_defaults_are_filled_in():
     config = settle(request())
     assert (config.space, config.data, config.strategy) == ("pooling", "digits", "pmpl")
