@@ -89,16 +89,16 @@ def test_sizes_equal_brute_force(share):
 
 def test_in_place_activations_and_training_mode_change_nothing():
     torch.manual_seed(0)
-    net = mobilenet_v2(width_mult=0.5, num_classes=10).train()
+    net = mobilenet_v2(width_mult=0.25, num_classes=10).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    names = [f"features.{i}.conv.1.0" for i in range(2, 18)]
-    batch = images(4, 32).float()
+    names = [f"features.{i}.conv.1.0" for i in (2, 9, 17)]
+    batch = images(2, 32).float()
     first, again = (effective_maps(net, batch, names) for _ in range(2))
     assert all(np.array_equal(first[name], again[name]) for name in names)
     assert net.training
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
-    bare = mobilenet_v2(width_mult=0.5, num_classes=10)
+    bare = mobilenet_v2(width_mult=0.25, num_classes=10)
     bare.load_state_dict(before)
     for part in bare.modules():
         if isinstance(part, nn.ReLU6):
