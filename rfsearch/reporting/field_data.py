@@ -38,7 +38,8 @@ class Growth:
 
 
 def growths(readings: Sequence[Reading]) -> list[Growth]:
-    """One per network and axis; one for both axes where they agree."""
+    """One per network and axis; one for both axes where they agree, none for an axis of one
+    pixel, which a signal's height is."""
     return [growth for reading in readings for growth in _growths(reading)]
 
 
@@ -48,7 +49,8 @@ def _growths(reading: Reading) -> list[Growth]:
         return []
     height, width = reading.analysis.image_size
     alike = height == width and all(_alike(row) for row in layers)
-    axes = ["h"] if alike else ["h", "w"]
+    axes = ["h"] if alike else [axis for axis, size in zip("hw", (height, width), strict=True)
+                                if size > 1]  # fmt: skip
     return [_growth(reading, layers, axis, "height and width" if alike else AXES[axis])
             for axis in axes]  # fmt: skip
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
 from rfsearch.analysis.gain import gains
+from rfsearch.analysis.inputs import taking_images
 from rfsearch.analysis.layers import write_layers
 from rfsearch.analysis.reading import Effective, Reading, read, with_effective
 from rfsearch.analysis.walk import walk
@@ -171,6 +172,13 @@ def test_growth_has_a_band_and_the_image():
     tall = nn.Sequential(nn.Conv2d(3, 3, (5, 3), padding=(2, 1)))
     axes = [one.axis for one in field_data.growths([reading(net=tall, effective=False)])]
     assert axes == ["height", "width"]
+
+
+def test_a_signal_grows_in_width_alone():
+    net = nn.Sequential(nn.Conv1d(3, 3, 5))
+    with taking_images(net, (32,)):
+        found, _ = read(net, (1, 32), 3, "net", "random")
+    assert [one.axis for one in field_data.growths([found])] == ["width"]
 
 
 def test_gain_has_columns_a_chart_and_scores():
