@@ -133,7 +133,7 @@ def search(num_seeds: int) -> None:
     space.parent.mkdir(parents=True, exist_ok=True)
     space.write_text(SPACE, encoding="utf-8")
     path = REPORT / "searched.csv"
-    done = {(row["strategy"], int(row["seed"])) for row in tables.read(path)}
+    done = done_rows(path, "strategy")
     for seed, strategy in itertools.product(range(num_seeds), SUPERNETS):
         if (strategy, seed) in done:
             continue
@@ -148,12 +148,12 @@ def search(num_seeds: int) -> None:
         print(*row.values(), flush=True)
 
 
-def done_rows(path: Path) -> set[tuple[str, int]]:
-    """(network, seed) of the rows that are there; a torn last line is cut off."""
+def done_rows(path: Path, what: str = "network") -> set[tuple[str, int]]:
+    """(what, seed) of the rows that are there; a torn last line is cut off."""
     from rfsearch.trials.history import cut_torn_line
 
     cut_torn_line(path)
-    return {(row["network"], int(row["seed"])) for row in tables.read(path)}
+    return {(row[what], int(row["seed"])) for row in tables.read(path)}
 
 
 def replay(num_seeds: int, trials: int) -> None:

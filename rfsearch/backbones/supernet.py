@@ -87,6 +87,11 @@ class Supernet(nn.Module):
         """Slot name → mixture, in network order."""
         return {name: self.mixture(name) for name in self.slots}
 
+    @property
+    def open_slots(self) -> list[str]:
+        """Names of the slots that mix their candidates still, in network order."""
+        return [name for name, mixture in self.mixtures.items() if not mixture.kept]
+
     def alphas(self) -> dict[str, nn.Parameter]:
         """Slot name → α, (K,)."""
         return {name: mixture.alpha for name, mixture in self.mixtures.items()}

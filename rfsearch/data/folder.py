@@ -57,11 +57,11 @@ def load(request: Request) -> Dataset:
     if given is None:
         listing = list_images(root)
         check_counts(f"imagefolder:{root}", listing.classes, listing.labels, 4)
-        splits = cut_four(_collection(root, listing, size, request.channels), request)
+        splits = cut_four(collection(root, listing, size, request.channels), request)
     else:
         listing, test = given
         check_counts(f"imagefolder:{root}", listing.classes, listing.labels, 3)
-        train, last = (_collection(root, part, size, request.channels) for part in (listing, test))
+        train, last = (collection(root, part, size, request.channels) for part in (listing, test))
         splits = cut_three(train, last, request)
     return assemble("imagefolder", str(root), listing.classes, True, splits)
 
@@ -133,9 +133,17 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _collection(root: Path, listing: Listing, size: tuple[int, int], channels: int) -> Collection:
+def collection(
+    root: Path,
+    listing: Listing,
+    size: tuple[int, int],
+    channels: int,
+    decoded: Decode | None = None,
+) -> Collection:
+    """The images of a listing, read as `read_images` reads them."""
+
     def read(index: Indices) -> Tensor:
-        return read_images(root, [listing.paths[i] for i in index], size, channels)
+        return read_images(root, [listing.paths[i] for i in index], size, channels, decoded)
 
     return Collection(listing.labels, read)
 

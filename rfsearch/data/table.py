@@ -15,20 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rfsearch.data import folder
 from rfsearch.data.factory import as_pixels
-from rfsearch.data.folder import DEFAULT_SIZE, Listing, check_same_classes, read_images
+from rfsearch.data.folder import DEFAULT_SIZE, Listing, check_same_classes, collection
 from rfsearch.data.images import Dataset, resized
 from rfsearch.data.request import SMALLEST, Request
-from rfsearch.data.splits import Collection, Indices, assemble, check_counts, cut_four, cut_three
+from rfsearch.data.splits import assemble, check_counts, cut_four, cut_three
 from rfsearch.errors import UserError
 
 SPLITS = ("train", "val", "test")
 NEEDED = ("path", "label")
 ARRAY = ".npy"
-TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ def load(request: Request) -> Dataset:
     classes = _classes(file, rows)
     size = request.image_size or DEFAULT_SIZE
     channels = _channels(rows, request)
-    parts = [_collection(file.parent, one, size, channels) for one in _parts(file, rows, classes)]
+    parts = [collection(file.parent, one, size, channels, decode)
+             for one in _parts(file, rows, classes)]  # fmt: skip
     check_counts(f"csv:{file}", classes, parts[0].labels, 4 if len(parts) == 1 else 3)
     train, *test = parts
     splits = cut_three(train, test[0], request) if test else cut_four(train, request)
@@ -135,14 +134,6 @@ def _channels(rows: list[Row], request: Request) -> int:
         return len(as_pixels(np.load(arrays[0], allow_pickle=False)))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{arrays[0]} cannot be used: {error}") from error
-
-
-def _collection(root: Path, listing: Listing, size: tuple[int, int], channels: int) -> Collection:
-    def read(index: Indices) -> Tensor:
-        paths = [listing.paths[i] for i in index]
-        return read_images(root, paths, size, channels, decode)
-
-    return Collection(listing.labels, read)
 
 
 def decode(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:

@@ -44,7 +44,7 @@ class CompareRequest(SearchOptions):
     @property
     def folder(self) -> Path:
         """The folder of the comparison."""
-        return self.named("compare", self.model.replace(":", "+"))
+        return self.named("compare", self.model)
 
     def cell(self, arm: Arm, seed: int, out: Path) -> Request:
         """The options of one search."""

@@ -51,7 +51,8 @@ class SearchOptions:
     def named(self, *before: str, after: tuple[str, ...] = ()) -> Path:
         """The folder: as asked, else named after the options that tell folders apart."""
         shared = (Path(self.space).stem, self.data.partition(":")[0], self.budget)
-        return self.out or Path("runs") / "-".join((*before, *shared, *after))
+        name = "-".join((*before, *shared, *after)).replace(":", "+")
+        return self.out or Path("runs") / name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,7 @@ class Request(SearchOptions):
     @property
     def folder(self) -> Path:
         """The run folder."""
-        backbone = self.backbone.replace(":", "+")
-        return self.named(backbone, self.strategy, after=(f"seed{self.seed}",))
+        return self.named(self.backbone, self.strategy, after=(f"seed{self.seed}",))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from rfsearch.exporting.scopes import module_of
+from rfsearch.analysis.follow import module_name
 from rfsearch.exporting.subject import Subject
 from rfsearch.training.recipe import setting
 
@@ -41,7 +41,7 @@ def folded(subject: Subject) -> Subject:
 
 def pairs(subject: Subject) -> Iterator[tuple[str, str]]:
     """Names of convolution and norm, where each is called once and nothing else reads between."""
-    called = [module_of(node) for node in subject.program.graph.nodes]
+    called = [module_name(node) for node in subject.program.graph.nodes]
     modules = dict(subject.network.named_modules())
     for node in subject.program.graph.nodes:
         if node.target is not torch.ops.aten.batch_norm.default:
@@ -49,7 +49,7 @@ def pairs(subject: Subject) -> Iterator[tuple[str, str]]:
         before = node.args[0]
         if not isinstance(before, fx.Node) or len(before.users) > 1:
             continue
-        conv, norm = module_of(before), module_of(node)
+        conv, norm = module_name(before), module_name(node)
         if called.count(conv) == called.count(norm) == 1 and _fit(modules, conv, norm):
             yield conv, norm
 

@@ -147,9 +147,3 @@ def _callee(node: fx.Node, depth: int) -> tuple[str, str] | None:
         if not is_of(path, before[1]):  # called from beside: its operators are the caller's
             return None
     return entries[depth] if len(entries) > depth else None
-
-
-def module_of(node: fx.Node) -> str:
-    """The innermost module that called an operator."""
-    entries = list(node.meta.get("nn_module_stack", {}).values())
-    return str(entries[-1][0]) if entries else ""

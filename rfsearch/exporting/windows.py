@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from rfsearch.exporting.scopes import module_of
+from rfsearch.analysis.follow import module_name
 from rfsearch.exporting.subject import Subject
 
 LARGEST = 7
@@ -33,7 +33,7 @@ def _large(subject: Subject) -> Iterator[str]:
     for node in subject.program.graph.nodes:
         kernel = _kernel(node)
         if max(kernel, default=0) > LARGEST:
-            yield f"{module_of(node)} ({'×'.join(map(str, kernel))})"
+            yield f"{module_name(node)} ({'×'.join(map(str, kernel))})"
 
 
 def _kernel(node: fx.Node) -> tuple[int, ...]:

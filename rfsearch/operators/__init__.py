@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from rfsearch.errors import UserError, unknown
 from rfsearch.operators.attention import SpatialSeparablePooling
+from rfsearch.operators.building import build_from
 from rfsearch.operators.pooling import avg_pool, identity, max_pool
 from rfsearch.operators.rolling import dw_rpw
 
@@ -26,9 +26,4 @@ OPERATORS: dict[str, Callable[..., nn.Module]] = {
 
 def build_operator(name: str, channels: int, arguments: dict[str, object]) -> nn.Module:
     """The operator called ``name`` on maps of ``channels`` channels."""
-    if name not in OPERATORS:
-        raise unknown("operator", name, OPERATORS)
-    try:
-        return OPERATORS[name](channels, **arguments)
-    except TypeError as error:
-        raise UserError(f"operator {name!r} does not take these arguments: {error}") from error
+    return build_from(OPERATORS, "operator", name, channels, arguments)

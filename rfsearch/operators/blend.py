@@ -43,13 +43,11 @@ class Blend:
     def __call__(self, mixture: Mixture, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
         drawn, weights = self.draw(mixture.alpha)
+        if isinstance(mixture, ReplaceMixture) and self.norms:
+            return mixture.mix_some(x, weights, drawn)
         outputs = [mixture.operators[k](x) for k in drawn]
         if isinstance(mixture, ReplaceMixture):
-            norms = [mixture.norms[k] for k in drawn] if self.norms else []
-            normed = (
-                [norm(one) for norm, one in zip(norms, outputs, strict=True)] if norms else outputs
-            )
-            return _sum(normed, weights)
+            return _sum(outputs, weights)
         if isinstance(mixture, ResidualMixture):
             return self._residual(mixture, x, drawn, outputs, weights)
         assert isinstance(mixture, PaperMixture)

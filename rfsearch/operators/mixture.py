@@ -7,7 +7,8 @@ mixing all, one runs that operator alone with weight 1, two are an unweighted su
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,15 @@ class Mixture(nn.Module, ABC):
         assert all(0 <= index < len(self.operators) for index in indices), indices
         self.kept = tuple(indices)
         self.alpha.requires_grad_(not self.kept)
+
+    @contextmanager
+    def handed(self, weights: Tensor) -> Iterator[None]:
+        """Inside, these weights, (K,), stand in the place of softmax(α)."""
+        self.weights = weights
+        try:
+            yield
+        finally:
+            self.weights = None
 
     def probabilities(self) -> Tensor:
         """p, (K,): the weights handed to the mixture, else softmax(α)."""

@@ -38,7 +38,7 @@ class ReplaceMixture(Mixture):
     def mix(self, x: Tensor, p: Tensor) -> Tensor:
         return self.mix_some(x, p, range(len(self.operators)))
 
-    def mix_some(self, x: Tensor, p: Tensor, drawn: Sequence[int]) -> Tensor:
+    def mix_some(self, x: Tensor, p: Tensor | Sequence[Tensor], drawn: Sequence[int]) -> Tensor:
         """The weighted sum over some candidates.
 
         Args:

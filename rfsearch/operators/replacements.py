@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rfsearch.errors import UserError, unknown
+from rfsearch.errors import UserError
+from rfsearch.operators.building import build_from
 
 
 def conv(old: nn.Conv2d) -> nn.Module:
@@ -88,12 +89,7 @@ def build_replacement(name: str, old: nn.Conv2d, arguments: dict[str, Any]) -> n
     Raises:
         UserError: no such operator or argument, or one that cannot stand there.
     """
-    if name not in REPLACEMENTS:
-        raise unknown("operator in place of a convolution", name, REPLACEMENTS)
-    try:
-        return REPLACEMENTS[name](old, **arguments)
-    except TypeError as error:
-        raise UserError(f"operator {name!r} does not take these arguments: {error}") from error
+    return build_from(REPLACEMENTS, "operator in place of a convolution", name, old, arguments)
 
 
 class Sum(nn.Module):

@@ -62,13 +62,12 @@ class Expressed(nn.Module):
 
         self.residual = isinstance(mixture, ResidualMixture)
         candidates: list[nn.Module] = list(mixture.operators)
-        if isinstance(mixture, ResidualMixture):
+        if isinstance(mixture, ResidualMixture | ReplaceMixture):
             normed = zip(mixture.operators, mixture.norms, strict=True)
             candidates = [nn.Sequential(operator, norm) for operator, norm in normed]
+        if isinstance(mixture, ResidualMixture):
             self.gamma, self.beta = mixture.gamma, mixture.beta
         elif isinstance(mixture, ReplaceMixture):
-            normed = zip(mixture.operators, mixture.norms, strict=True)
-            candidates = [nn.Sequential(operator, norm) for operator, norm in normed]
             self.norm: nn.Module = nn.Identity()
             self.activation: nn.Module = nn.Identity()
         else:

@@ -260,8 +260,8 @@ class PMPL:
         turn it is."""
         if self.settings.relaxation == "mixed":
             return self.alphas.gradients(images, labels)
-        open_slots = [slot for slot, m in self.supernet.mixtures.items() if not m.kept]
-        return self.alphas.alone(open_slots[self.alpha_steps % len(open_slots)], images, labels)
+        slots = self.supernet.open_slots
+        return self.alphas.alone(slots[self.alpha_steps % len(slots)], images, labels)
 
     def _null(self, gradients: Gradients) -> Gradients:
         if self.settings.null != "signs":
@@ -291,19 +291,18 @@ class PMPL:
         mixture = self.supernet.mixture(slot)
         p = mixture.alpha.detach().softmax(0)
         p[candidate] = 0
-        mixture.weights = p / p.sum()
         images = self.splits.selection
         size = min(MASKING_BATCH, len(images))
-        try:
-            self.supernet.train()
-            with seeded(stream(self.seed, "masking", self.alpha_steps)):
-                losses = [
-                    float(self.alphas.loss(x, labels))
-                    for x, labels in plain_batches(images, self.augmentation, size)
-                    if len(labels) == size
-                ]
-        finally:
-            mixture.weights = None
+        self.supernet.train()
+        with (
+            mixture.handed(p / p.sum()),
+            seeded(stream(self.seed, "masking", self.alpha_steps)),
+        ):
+            losses = [
+                float(self.alphas.loss(x, labels))
+                for x, labels in plain_batches(images, self.augmentation, size)
+                if len(labels) == size
+            ]
         return sum(losses) / len(losses)
 
     def _freeze(
@@ -339,12 +338,10 @@ class PMPL:
 
     def _close(self) -> None:
         """The deadline: every slot that is still open keeps what `deadline` says."""
-        mixtures = self.supernet.mixtures
-        open_slots = [slot for slot, mixture in mixtures.items() if not mixture.kept]
         probabilities = self._probabilities()
         kept = {
             s: self._chosen(s, self.watches[s].average or probabilities[s], self.settings.deadline)
-            for s in open_slots
+            for s in self.supernet.open_slots
         }
         generator = torch.Generator().manual_seed(stream(self.seed, "deadline"))
         batch = next(

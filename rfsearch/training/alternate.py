@@ -73,15 +73,12 @@ class AlphaDescent:
         mixed as they are, and its gradient by the slot's α: p_k (L_k − Σ_j p_j L_j) (ours)."""
         mixture = self.supernet.mixture(slot)
         p = mixture.alpha.softmax(0)
-        losses = []
-        try:
-            for weights in torch.eye(len(p)).to(p):
-                mixture.weights = weights
-                losses.append(self.loss(images, labels))
-        finally:
-            mixture.weights = None
-        expected = (p * torch.stack(losses)).sum()
-        return expected, {slot: p * (torch.stack(losses) - expected)}
+        losses = torch.empty_like(p)
+        for k, weights in enumerate(torch.eye(len(p)).to(p)):
+            with mixture.handed(weights):
+                losses[k] = self.loss(images, labels)
+        expected = (p * losses).sum()
+        return expected, {slot: p * (losses - expected)}
 
     def step(self, gradients: Gradients) -> None:
         """One step along these gradients; what weight steps left on α counts for nothing."""

@@ -17,6 +17,7 @@ from rfsearch.backbones.slots import Slot, install, mark_ends
 from rfsearch.backbones.supernet import choose_slots, supernet
 from rfsearch.errors import UserError
 from rfsearch.spaces import Architecture, Backbone, Input
+from tests.backbones.conftest import outputs, stirred
 
 SIZE = 48
 MINE = '''
@@ -291,16 +292,6 @@ def described(backbone, space, choices):
     return Architecture.from_json(made.to_json())
 
 
-def stirred(network):
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for key, tensor in network.state_dict().items():
-            kind = key.rpartition(".")[2]
-            if tensor.is_floating_point() and (tensor.ndim == 1 or kind == "alpha"):
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.4 + 0.6)
-    return network
-
-
 CHEAP = (
     ("myencoders:encoder", 3),
     ("myencoders:plain", 1),
@@ -308,15 +299,6 @@ CHEAP = (
     ("myencoders:branches", 3),
     ("timm:test_resnet", 1),
 )
-
-
-@torch.no_grad()
-def outputs(network, images):
-    found = []
-    for training in (True, False):
-        torch.manual_seed(5)
-        found.append(network.train(training)(images))
-    return found
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rfsearch.errors import UserError
 from rfsearch.operators.replacements import REPLACEMENTS, build_replacement, merge
 from rfsearch.spaces import Architecture, Backbone, Input, Operator
 from rfsearch.spaces.tables import parse
+from tests.backbones.conftest import outputs, stirred
 
 SIZE = 24
 MIXED = spaces.Space(
@@ -46,24 +47,6 @@ def described(backbone, space, choices):
     taken = Input((SIZE, SIZE), 2, (0.5,) * 2, (0.25,) * 2)
     made = Architecture(backbone, space.name, tuple(choices), taken, ("a", "b", "c"))
     return Architecture.from_json(made.to_json())
-
-
-def stirred(network):
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for key, tensor in network.state_dict().items():
-            if tensor.is_floating_point() and (tensor.ndim == 1 or key.endswith("alpha")):
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.4 + 0.6)
-    return network
-
-
-@torch.no_grad()
-def outputs(network, images):
-    found = []
-    for training in (True, False):
-        torch.manual_seed(5)
-        found.append(network.train(training)(images))
-    return found
 
 
 def carried(whole, network, kept):
