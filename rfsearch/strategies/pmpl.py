@@ -9,6 +9,7 @@ goes down the expected loss of one of them alone, which is what a slot keeps in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -145,7 +146,7 @@ class PMPL:
         loss_without: slot and candidate → loss without it, for ``select="masking"``.
 
     Raises:
-        UserError: a setting that there is not, or that is the loop's own.
+        UserError: no supernet; a setting that there is not, or that is the loop's own.
     """
 
     def __init__(
@@ -157,6 +158,10 @@ class PMPL:
         loss_without: Callable[[str, int], float] | None = None,
         **changed: float | str | bool,
     ) -> None:
+        if not isinstance(supernet, Supernet):
+            raise UserError(
+                f"PMPL takes what rfsearch.supernet returns, not a {type(supernet).__name__}"
+            )
         self.supernet = supernet
         self.settings = settings or _of_own_loop(changed)
         self.settings.check_space(supernet.space)
@@ -166,6 +171,7 @@ class PMPL:
         self.moved = 0
         self.alpha_steps = 0
         self.watches = {slot: Watch() for slot in supernet.slots}
+        self.left: dict[str, Tensor] = {}
         self._begin_epoch()
         _start_alphas(supernet, self.settings.alpha_init, stream(seed, "alpha"))
         for mixture in supernet.mixtures.values():
@@ -192,20 +198,40 @@ class PMPL:
 
         Returns:
             What α went down, or None where no slot is open any more.
+
+        Raises:
+            UserError: the loss is no finite number, or somebody else has moved α.
         """
         if not self.supernet.open_slots:
             return None
-        told, gradients = self.gradients(loss)
+        self._check_alphas()
+        found, gradients = self.gradients(loss)
+        told = float(found)
+        if not math.isfinite(told):
+            raise UserError(f"the loss of alpha is {told} in its step {self.alpha_steps + 1}")
         self.alphas.step(self.null(gradients))
         self.alpha_steps += 1
+        self.left = {
+            s: alpha.detach().cpu().clone() for s, alpha in self.supernet.alphas().items()
+        }
         p = self.probabilities
         for slot in gradients:
             self.watches[slot] = observe(
                 self.watches[slot], p[slot], self.settings.average, self.settings.threshold
             )
         self._freeze(self._ready(gradients), "rule", loss)
-        self.losses.append(float(told))
-        return self.losses[-1]
+        self.losses.append(told)
+        return told
+
+    def _check_alphas(self) -> None:
+        """An error where somebody else has moved α since the last step: the usual mistake."""
+        for slot in self.supernet.open_slots:
+            alpha = self.supernet.mixture(slot).alpha.detach().cpu()
+            if slot in self.left and not torch.equal(self.left[slot], alpha):
+                raise UserError(
+                    f"alpha of slot {slot} has moved between two steps of the search; give the "
+                    "weights' optimizer supernet.weights(), not supernet.parameters()"
+                )
 
     def gradients(self, loss: Objective) -> tuple[Tensor, Gradients]:
         """What α goes down, and its gradient by the α of all open slots, or of the one whose
@@ -331,6 +357,7 @@ class PMPL:
             slot: Watch(tuple(average), winner, streak)
             for slot, (average, winner, streak) in state["watches"].items()
         }
+        self.left = {}
         self.supernet.keep(state["kept"])
         self.alphas.optimizer.load_state_dict(state["alpha_optimizer"])
         self.losses, self.froze = list(state["losses"]), list(state["froze"])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
+from rfsearch.errors import UserError
 from rfsearch.training.batches import epoch_batches
 from rfsearch.training.calibration import calibrated_cross_entropy
 from rfsearch.training.fit import Descent, Tick
@@ -57,7 +58,13 @@ class AlphaDescent:
     def loss(self, objective: Objective) -> Tensor:
         """The objective, by the batch's own statistics."""
         with still(self.supernet):
-            return objective(self.supernet)
+            loss = objective(self.supernet)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            told = (
+                f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            )
+            raise UserError(f"the loss of alpha is a tensor of one number, not {told}")
+        return loss
 
     def gradients(self, objective: Objective) -> tuple[Tensor, Gradients]:
         """The loss, and its gradient by the α of every open slot."""
