@@ -371,7 +371,9 @@ def _of_own_loop(changed: Mapping[str, float | str | bool]) -> PMPLSettings:
         if name in OF_THE_LOOP:
             raise UserError(f"PMPL takes no {name}: in your own loop it is {OF_THE_LOOP[name]}")
         if name not in known:
-            raise unknown("setting of PMPL", name, set(known) - set(OF_THE_LOOP))
+            raise unknown(
+                "setting of PMPL", name, (key for key in known if key not in OF_THE_LOOP)
+            )
         kind = type(known[name])
         fits = isinstance(value, (int, float) if kind is float else kind)
         if not fits or isinstance(value, bool) != (kind is bool):
