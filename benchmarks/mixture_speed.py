@@ -40,8 +40,13 @@ def alpha_step(network: Supernet) -> Arm:
     """A step on α, ready to be taken."""
     s = PMPLSettings()
     betas, loss = (s.alpha_beta1, s.alpha_beta2), ALPHA_LOSSES[s.alpha_loss]
-    descent = AlphaDescent(network, loss, s.alpha_lr, betas, s.alpha_weight_decay)
-    return lambda images, labels: descent.step(descent.gradients(images, labels)[1])
+    descent = AlphaDescent(network, s.alpha_lr, betas, s.alpha_weight_decay)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        _, gradients = descent.gradients(lambda network: loss(network(images), labels))
+        descent.step(gradients)
+
+    return step
 
 
 def arms(backbone: Backbone, space: spaces.Space) -> dict[str, Arm]:

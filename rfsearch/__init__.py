@@ -12,10 +12,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "PMPL": "rfsearch.strategies.pmpl:PMPL",
     "analyze": "rfsearch.engine.analyze:analyze",
     "export": "rfsearch.engine.export:export",
     "load": "rfsearch.engine.run:load",
     "run": "rfsearch.engine.whole:run",
+    "supernet": "rfsearch.engine.supernet:supernet",
 }
 
 

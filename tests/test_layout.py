@@ -13,7 +13,7 @@ TOP = Path(__file__).parents[1]
 
 ENTRIES = {
     *(".ci", ".gitignore", "CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml"),
-    *("benchmarks", "reports", "rfsearch", "search_spaces", "tests"),
+    *("benchmarks", "docs", "reports", "rfsearch", "search_spaces", "tests"),
 }
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from rfsearch import spaces
 from rfsearch.backbones import foreign, mobilenetv2, resnet18, rfnet6
-from rfsearch.backbones.replaceable import replace_slots
+from rfsearch.backbones.replaceable import choosable, none_replaceable
 from rfsearch.backbones.slots import Slot
 from rfsearch.backbones.sources import ALIASES, is_source
 from rfsearch.errors import UserError, unknown
@@ -81,11 +81,7 @@ def slots_of(
         return _enhance_slots(backbone, network)
     found, left = replaceable(backbone, network, space)
     if not found:
-        name, why = left[0] if left else ("it", "it has no spatial convolution")
-        raise UserError(
-            f"{backbone.name} has no slot in which every operator of space {space.name} may "
-            f"stand; {name}: {why}"
-        )
+        raise none_replaceable(backbone.name, space, left)
     return found
 
 
@@ -106,12 +102,8 @@ def replaceable(
     backbone: spaces.Backbone, network: nn.Module, space: spaces.Space
 ) -> tuple[tuple[Slot, ...], tuple[tuple[str, str], ...]]:
     """The slots of a space that replaces convolutions; and of those left out why."""
-    names = convolutions(backbone, network)
-    found, left = replace_slots(network, names, space.replacements)
-    if space.form == "replace":
-        return found, left
-    both = {slot.name for slot in found}
-    return tuple(one for one in _enhance_slots(backbone, network) if one.name in both), left
+    enhanced = () if space.form == "replace" else _enhance_slots(backbone, network)
+    return choosable(network, enhanced, convolutions(backbone, network), space)
 
 
 def slots(backbone: spaces.Backbone, space: spaces.Space | None = None) -> tuple[Slot, ...]:

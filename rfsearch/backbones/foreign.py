@@ -8,7 +8,7 @@ first convolution and the last layer are replaced by new ones that fit.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -87,7 +87,7 @@ def slots(backbone: Backbone) -> tuple[Slot, ...]:
     """
     found = read(backbone).anatomy
     if not found.slots:
-        raise UserError(_none(backbone, found))
+        raise no_slot(backbone.name, wish(backbone).image_size or (), found)
     return found.slots
 
 
@@ -196,15 +196,16 @@ def _shown(output: object) -> str:
     return f"a {type(output).__name__}"
 
 
-def _none(backbone: Backbone, found: Anatomy) -> str:
-    size = "×".join(map(str, wish(backbone).image_size or ()))
+def no_slot(name: str, image_size: Sequence[int], found: Anatomy) -> UserError:
+    """What was looked for, and what was found."""
+    size = "×".join(map(str, image_size))
     wanted = (
-        f"{backbone.name} has no slot at {size} pixels: looked for convolutions of images with a "
+        f"{name} has no slot at {size} pixels: looked for convolutions of images with a "
         "kernel above 1"
     )
     if found.left_out:
         name, why = found.left_out[0]
         more = f", and {len(found.left_out) - 1} more" if len(found.left_out) > 1 else ""
-        return f"{wanted}, found {name or 'one'} ({why}){more}"
+        return UserError(f"{wanted}, found {name or 'one'} ({why}){more}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds) or "no layer"
-    return f"{wanted}, found {kinds}"
+    return UserError(f"{wanted}, found {kinds}")

@@ -11,7 +11,7 @@ from torch import nn
 from rfsearch.backbones.slots import Slot
 from rfsearch.errors import UserError
 from rfsearch.operators.replacements import build_replacement
-from rfsearch.spaces import Operator
+from rfsearch.spaces import Operator, Space
 
 TRIED = (24, 25)
 """Height and width of the map on which sizes are compared: even and odd, for strides."""
@@ -31,6 +31,32 @@ def replace_slots(
             assert isinstance(module, nn.Conv2d)
             slots.append(Slot(name, name, module.out_channels, module.stride[0], "instead"))
     return tuple(slots), tuple(left)
+
+
+def choosable(
+    network: nn.Module, enhanced: Iterable[Slot], names: Iterable[str], space: Space
+) -> tuple[tuple[Slot, ...], tuple[tuple[str, str], ...]]:
+    """The slots of a space that replaces convolutions, or enhances or replaces them by choice;
+    and of those left out why.
+
+    Args:
+        enhanced: the slots that can be enhanced.
+        names: of the convolutions that may be replaced.
+    """
+    found, left = replace_slots(network, names, space.replacements)
+    if space.form == "replace":
+        return found, left
+    both = {slot.name for slot in found}
+    return tuple(one for one in enhanced if one.name in both), left
+
+
+def none_replaceable(name: str, space: Space, left: Sequence[tuple[str, str]]) -> UserError:
+    """For a network with no slot for such a space."""
+    slot, why = left[0] if left else ("it", "it has no spatial convolution")
+    return UserError(
+        f"{name} has no slot in which every operator of space {space.name} may stand; "
+        f"{slot}: {why}"
+    )
 
 
 def obstacle(module: nn.Module, operators: Sequence[Operator]) -> str:

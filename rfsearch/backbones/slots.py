@@ -59,7 +59,7 @@ def install(network: nn.Module, slot: Slot, enhancer: nn.Module) -> None:
     path, _, leaf = slot.place.rpartition(".")
     parent = network.get_submodule(path)
     empty = isinstance(enhancer, nn.Identity) and slot.way != "instead"
-    _unhook(parent, slot.way)
+    unhook(parent, slot.way)
     if empty and (slot.way != "child" or isinstance(parent, nn.Sequential)):
         parent._modules.pop(leaf, None)
     else:
@@ -84,11 +84,14 @@ def _put(parent: nn.Module, leaf: str, module: nn.Module, way: str) -> None:
         parent.register_forward_pre_hook(_before)
 
 
-def _unhook(parent: nn.Module, way: str) -> None:
+def unhook(parent: nn.Module, way: str) -> bool:
+    """Let what stands there not be run any more; whether a hook ran it."""
     both = {"after": parent._forward_hooks, "before": parent._forward_pre_hooks}
     hooks: dict[int, Any] = both.get(way, {})
-    for key in [key for key, hook in hooks.items() if hook in (_after, _before)]:
+    found = [key for key, hook in hooks.items() if hook in (_after, _before)]
+    for key in found:
         del hooks[key]
+    return bool(found)
 
 
 def conv_slot(network: nn.Module, name: str, place: str) -> Slot:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from rfsearch import backbones
 from rfsearch.backbones.foreign import put
+from rfsearch.backbones.plain import plain
 from rfsearch.backbones.published import start
 from rfsearch.backbones.slots import Slot, install
 from rfsearch.errors import UserError, unknown
@@ -20,8 +22,12 @@ from rfsearch.operators.replaced import ReplaceMixture, Shadow
 from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces import Backbone, Choice, Space
 
+Added = TypeVar("Added", bound=nn.Module)
+
 FEW = 20
 """Slots that are all listed where a name is wrong; of more the nearest."""
+FEW_OPEN = 3
+"""Slots that are named where some are open still."""
 
 
 class Supernet(nn.Module):
@@ -43,12 +49,15 @@ class Supernet(nn.Module):
             for slot, mixture in made.items():  # first: a mixture may be a child of one of them
                 conv, operators, normed = self._replacements(slot)
                 shadow = Shadow(mixture, conv, operators, slot.channels, normed)
-                put(network, slot.name, shadow)
+                put(network, slot.name, _beside(conv, shadow))
         for slot, mixture in made.items():
             install(network, slot, mixture)
 
     def _mixture(self, slot: Slot) -> Mixture:
         """Of all candidates; those that replace are the plain layer behind the convolution."""
+        return _beside(self.network.get_submodule(slot.name), self._mixed(slot))
+
+    def _mixed(self, slot: Slot) -> Mixture:
         if self.space.form == "replace":
             _, operators, normed = self._replacements(slot)
             return ReplaceMixture(slot.channels, operators, normed)
@@ -56,8 +65,8 @@ class Supernet(nn.Module):
             build_operator(operator.name, slot.channels, dict(operator.arguments))
             for operator in self.space.enhancing
         ]
-        plain = [nn.Identity() for _ in self.space.replacements]
-        return FORMS[self.space.form].mixture(slot.channels, [*candidates, *plain])
+        unchanged = [nn.Identity() for _ in self.space.replacements]
+        return FORMS[self.space.form].mixture(slot.channels, [*candidates, *unchanged])
 
     def _replacements(self, slot: Slot) -> tuple[nn.Conv2d, list[nn.Module], bool]:
         """The convolution, what may stand in its place, and whether a norm follows: that is why
@@ -70,8 +79,8 @@ class Supernet(nn.Module):
         ]
         return conv, operators, conv.bias is None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to logits (N, classes)."""
+    def forward(self, x: Tensor) -> Any:
+        """Images (N, C, H, W) to what the network makes of them."""
         return self.network(x)
 
     def mixture(self, slot: str) -> Mixture:
@@ -121,6 +130,26 @@ class Supernet(nn.Module):
             found.append(Choice(name, self.space.form_of(mixture.kept[0]), operators))
         return tuple(found)
 
+    def export(self) -> nn.Module:
+        """The found network as a plain module: the class and the module names of the network that
+        was given, an operator at every slot, a copy of the weights, no α and nothing of this
+        package but an operator that torch's own modules cannot make up (`plain`).
+
+        In evaluation it gives the supernet's outputs, number for number. Its BatchNorms have the
+        running statistics of the supernet: those of a mixture, unless weight steps were taken
+        since the last slot froze. Train on, or estimate them again, before it is judged.
+
+        Raises:
+            UserError: slots are open.
+        """
+        if left := self.open_slots:
+            some = ", ".join(left[:FEW_OPEN]) + (", …" if len(left) > FEW_OPEN else "")
+            raise UserError(
+                f"{len(left)} of {len(self.slots)} slots are open: {some}; finish() of the search "
+                "closes them, or keep({slot: [operator]})"
+            )
+        return plain(self.extract(), self.slots.values())
+
     def extract(self) -> nn.Module:
         """The plain network of the kept choices with a copy of the weights (no α, no mixture)."""
         mixtures = self.mixtures
@@ -138,6 +167,15 @@ class Supernet(nn.Module):
         for name, enhancer in enhancers.items():
             install(network, self.slots[name], enhancer)
         return network
+
+
+def _beside(conv: nn.Module, added: Added) -> Added:
+    """With the device, the type and the mode of the convolution."""
+    like = next(conv.parameters(), None)
+    if like is not None:
+        added.to(like.device, like.dtype)
+    added.train(conv.training)
+    return added
 
 
 def supernet(
@@ -172,7 +210,7 @@ def choose_slots(
     chosen = [slot for slot in slots if slot.name in (include or known)]
     left = tuple(slot for slot in chosen if slot.name not in (exclude or ()))
     if not left:
-        raise UserError("no slot is left: slots.exclude names every slot that is included")
+        raise UserError("no slot is left: exclude names every slot that is included")
     return left
 
 
@@ -181,5 +219,8 @@ def _no_slot(name: str, known: Collection[str]) -> UserError:
         return unknown("slot", name, known)
     near = get_close_matches(name, known, n=5, cutoff=0.3)
     nearest = f"nearest: {', '.join(near)}; " if near else ""
-    listed = f"`rfsearch spaces --backbone MODEL` lists all {len(known)}"
+    listed = (
+        f"`rfsearch spaces --backbone MODEL`, or `rfsearch.supernet(module).slots`, lists all "
+        f"{len(known)}"
+    )
     return UserError(f"unknown slot {name!r}; {nearest}{listed}")

@@ -34,7 +34,7 @@ from rfsearch.seeds import numbers, stream
 from rfsearch.spaces import Architecture, Choice
 from rfsearch.strategies import Strategy
 from rfsearch.strategies.nni_oneshot import OneShot
-from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.sampled import proxy_fit
 from rfsearch.strategies.supernets import scorable
 from rfsearch.strategies.within import HeldPMPL
@@ -131,7 +131,7 @@ def carry_out_cell(run: Run, cell: Cell, networks: Sequence[Architecture]) -> No
 
 def watch(run: Run, strategy: Strategy, line: dict[str, Any]) -> None:
     """Keep a supernet's weights while nothing is frozen: as the first freeze finds them."""
-    if isinstance(strategy, PMPL | HeldPMPL | OneShot) and not line["frozen"]:
+    if isinstance(strategy, PMPLSearch | HeldPMPL | OneShot) and not line["frozen"]:
         checkpoint.save(run.folder.checkpoint / OPEN, {"network": strategy.supernet.state_dict()})
 
 

@@ -226,13 +226,7 @@ def settle(request: Request) -> Config:
 
 def _check_pairs(config: Config) -> None:
     """Costs of a slot are of one operator; two of a mixed space may be of two kinds."""
-    pair = config.settings["pmpl.deadline"] == "pair"
-    blended = config.group(PMPLSettings).blend is not None
-    if spaces.load_space(config.space).replacing and (pair or blended):
-        raise UserError(
-            f"space {config.space} enhances or replaces, by choice: its candidates are all mixed "
-            "at every step and one is kept; leave pmpl.mixing and pmpl.deadline as they are"
-        )
+    config.group(PMPLSettings).check_space(spaces.load_space(config.space))
     if config.caps and config.settings["pmpl.deadline"] == "pair":
         raise UserError(
             "pmpl.deadline=pair leaves two operators in a slot, which caps do not count; "

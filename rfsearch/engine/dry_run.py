@@ -17,7 +17,7 @@ from rfsearch.engine.run import (
 )
 from rfsearch.spaces import Architecture
 from rfsearch.strategies.nni_oneshot import OneShot
-from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.sampled import Sampled
 from rfsearch.strategies.within import HeldPMPL
 
@@ -67,7 +67,7 @@ def sizes(run: Run) -> tuple[int, int, int]:
     plan, searching = run.config.plan, new_search(run)
     if isinstance(searching, HeldPMPL):
         searching = searching.search
-    if isinstance(searching, PMPL):
+    if isinstance(searching, PMPLSearch):
         steps = searching.alternation.steps
         alpha_steps = plan.search_epochs * -(-steps // searching.settings.alpha_every)
         params = sum(p.numel() for p in searching.supernet.parameters())

@@ -15,7 +15,7 @@ from rfsearch.data.images import Images
 from rfsearch.engine.plan import Plan, stretch
 from rfsearch.engine.run import Run, new_search, new_task
 from rfsearch.strategies.nni_oneshot import OneShot
-from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.proposal import Proposer, Tried
 from rfsearch.strategies.sampled import Sampled
 from rfsearch.strategies.supernets import RandomShared
@@ -69,7 +69,7 @@ def pace(run: Run) -> Pace:
     searching = new_search(long(run))
     if isinstance(searching, HeldPMPL):
         searching = searching.search
-    if isinstance(searching, PMPL):
+    if isinstance(searching, PMPLSearch):
         return Pace(supernet_seconds(searching, run))
     if isinstance(searching, RandomShared):
         return _shared(searching, run)
@@ -79,7 +79,7 @@ def pace(run: Run) -> Pace:
     return _sampled(searching, run)
 
 
-def supernet_seconds(searching: PMPL, run: Run) -> float:
+def supernet_seconds(searching: PMPLSearch, run: Run) -> float:
     """All slots open: freezing makes the search faster than this."""
     plan, steps = run.config.plan, searching.alternation.steps
     size = searching.descent.recipe.batch_size
@@ -96,7 +96,7 @@ def supernet_seconds(searching: PMPL, run: Run) -> float:
     return mixing * weight + alphas * alpha + plan.adapt_epochs * steps * adapt + masking
 
 
-def _masking_seconds(searching: PMPL) -> float:
+def _masking_seconds(searching: PMPLSearch) -> float:
     """Of scoring the top two of every slot."""
     slot = next(iter(searching.supernet.slots))
     began = time.perf_counter()

@@ -9,38 +9,28 @@ goes down the expected loss of one of them alone, which is what a slot keeps in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rfsearch.backbones.supernet import Supernet
-from rfsearch.data.augmentation import Augmentation
-from rfsearch.data.images import Images, SearchSplits
 from rfsearch.errors import UserError, unknown
 from rfsearch.operators.blend import MIXINGS, Blend
 from rfsearch.seeds import stream
-from rfsearch.spaces import Choice
+from rfsearch.spaces import Space
 from rfsearch.strategies.freezing import Watch, at_deadline, observe, ranked
-from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent, Alternation, Gradients
-from rfsearch.training.batches import epoch_batches, plain_batches
-from rfsearch.training.evaluation import accuracy
-from rfsearch.training.fit import Descent, Tick, silent
+from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent, Gradients, Objective
 from rfsearch.training.randomness import seeded
-from rfsearch.training.recipe import Recipe, setting
-from rfsearch.training.statistics import settled
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from rfsearch.training.recipe import setting
 
 NULLS = ("off", "signs", "labels")
 DEADLINES = ("argmax", "pair")
 SELECTORS = ("alpha", "masking")
 RELAXATIONS = ("alone", "mixed")
-MASKING_BATCH = 200
-"""Images of the selection split behind one set of BatchNorm's statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,159 +109,181 @@ class PMPLSettings:
         usual = self.mixing == "all" and self.candidate_norms
         return None if usual else blend
 
+    def check_space(self, space: Space) -> None:
+        """An error where they do not go with a space: in a slot that may be enhanced or replaced
+        two operators may be of two kinds."""
+        if space.replacing and (self.deadline == "pair" or self.blend is not None):
+            raise UserError(
+                f"space {space.name} enhances or replaces, by choice: its candidates are all "
+                "mixed at every step and one is kept; leave pmpl.mixing and pmpl.deadline as they "
+                "are"
+            )
 
-@dataclass(frozen=True)
-class Stages:
-    """Epochs of the search: α still, α moving, weights alone under the frozen choice."""
 
-    warmup: int
-    search: int
-    adapt: int
-
-    @property
-    def epochs(self) -> int:
-        """All of them."""
-        return self.warmup + self.search + self.adapt
-
-    def of(self, epoch: int) -> str:
-        """The stage of an epoch counted from 0."""
-        if epoch < self.warmup:
-            return "warmup"
-        return "search" if epoch < self.warmup + self.search else "adapt"
+OF_THE_LOOP = {
+    "alpha_batch": "how large the batches of an alpha step are",
+    "alpha_every": "how often `step` is called",
+    "alpha_loss": "the loss that `step` is given",
+}
+"""Settings of `PMPLSettings` that are decided by who writes the loop."""
 
 
 class PMPL:
-    """One search: `advance` an epoch at a time until `finished`, then `choices` and `network`.
+    """α and freezing: `step` on a batch, `end_epoch`, and `finish` at the deadline.
+
+    The weights are trained by somebody else, by turns with α and on other images: `rfsearch run`
+    does so (`pmpl_search`), and so may a loop of one's own, with any loss::
+
+        search = rfsearch.PMPL(supernet, threshold=0.3)
+        search.step(lambda net: loss(net(images), targets))
+
+    The weights' optimizer is given ``supernet.weights()``, which has no α in it.
 
     Args:
-        supernet: on its device, freshly initialised.
-        splits: weights, α and selection images; nothing leads from here to test data.
-        stages: how many epochs of each kind.
-        seed: every epoch draws from a stream of its own below it.
+        supernet: on its device.
+        settings: all of them; or some, by name, in ``changed``.
+        seed: of α's start, of the null control, and of dropout where a freeze is measured.
+        loss_without: slot and candidate → loss without it, for ``select="masking"``.
+
+    Raises:
+        UserError: no supernet; a setting that there is not, or that is the loop's own.
     """
 
     def __init__(
         self,
         supernet: Supernet,
-        splits: SearchSplits,
-        augmentation: Augmentation,
-        recipe: Recipe,
-        settings: PMPLSettings,
-        stages: Stages,
+        settings: PMPLSettings | None = None,
         *,
-        seed: int,
-        fabric: Fabric,
+        seed: int = 0,
+        loss_without: Callable[[str, int], float] | None = None,
+        **changed: float | str | bool,
     ) -> None:
+        if not isinstance(supernet, Supernet):
+            raise UserError(
+                f"PMPL takes what rfsearch.supernet returns, not a {type(supernet).__name__}"
+            )
         self.supernet = supernet
-        self.splits = splits
-        self.augmentation = augmentation
-        self.settings = settings
-        self.stages = stages
+        self.settings = settings or _of_own_loop(changed)
+        self.settings.check_space(supernet.space)
         self.seed = seed
+        self.loss_without = loss_without
         self.epoch = 0
+        self.moved = 0
         self.alpha_steps = 0
         self.watches = {slot: Watch() for slot in supernet.slots}
-        self._froze: list[dict[str, Any]] = []
-        _start_alphas(supernet, settings.alpha_init, stream(seed, "alpha"))
-        steps = stages.epochs * (len(splits.weights) // recipe.batch_size)
-        self.descent = Descent(
-            supernet, supernet.weights(), recipe, steps, fabric, splits.weights.labels
-        )
-        if settings.blend is not None:
-            self._blend(settings.blend)
+        self.left: dict[str, Tensor] = {}
+        self._begin_epoch()
+        _start_alphas(supernet, self.settings.alpha_init, stream(seed, "alpha"))
+        for mixture in supernet.mixtures.values():
+            mixture.blend = self.settings.blend
         self.alphas = AlphaDescent(
             supernet,
-            ALPHA_LOSSES[settings.alpha_loss],
-            settings.alpha_lr,
-            (settings.alpha_beta1, settings.alpha_beta2),
-            settings.alpha_weight_decay,
-        )
-        self.alternation = Alternation(
-            supernet,
-            self.descent,
-            self.alphas,
-            splits.weights,
-            self._alpha_images(),
-            augmentation,
-            settings.alpha_batch,
-            settings.alpha_every,
+            self.settings.alpha_lr,
+            (self.settings.alpha_beta1, self.settings.alpha_beta2),
+            self.settings.alpha_weight_decay,
         )
 
-    def _blend(self, blend: Blend) -> None:
-        for mixture in self.supernet.mixtures.values():
-            mixture.blend = blend
-        for group in self.descent.optimizer.param_groups:
-            group["fused"] = False  # a fused step wants the gradient of every weight, every time
+    def _begin_epoch(self) -> None:
+        self.losses: list[float] = []
+        self.froze: list[dict[str, Any]] = []
+        self.signs = torch.Generator().manual_seed(stream(self.seed, "signs", self.epoch))
 
-    def _alpha_images(self) -> Images:
-        images = self.splits.alpha
-        if self.settings.null != "labels":
-            return images
-        generator = torch.Generator().manual_seed(stream(self.seed, "null"))
-        order = torch.randperm(len(images), generator=generator).to(images.labels.device)
-        return Images(images.pixels, images.labels[order], images.sources)
+    def step(self, loss: Objective) -> float | None:
+        """Move α by one batch that the weights are not trained on, and freeze what has settled.
 
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs are done."""
-        return self.epoch >= self.stages.epochs
+        Args:
+            loss: the supernet → a scalar tensor. It is called several times, without gradients
+                under ``relaxation="alone"``; BatchNorm has the batch's own statistics while the
+                supernet is in training mode, and its running ones stay.
 
-    def advance(self, tick: Tick = silent) -> dict[str, Any]:
-        """Search one epoch and tell of it (a line of history.jsonl)."""
-        stage = self.stages.of(self.epoch)
-        self._froze = []
-        with seeded(stream(self.seed, "epoch", self.epoch)) as generator:
-            self._signs = torch.Generator().manual_seed(stream(self.seed, "signs", self.epoch))
-            on_alpha = self._alpha_step if stage == "search" else None
-            measured = self.alternation.epoch(generator, on_alpha, tick)
-        if self.epoch + 1 == self.stages.warmup + self.stages.search:
-            self._close()
-        self.epoch += 1
-        return {
-            "phase": "search",
-            "stage": stage,
-            "epoch": self.epoch,
-            "epochs": self.stages.epochs,
-            **measured,
-            "alpha_steps": self.alpha_steps,
-            "p": self._probabilities(),
-            "average": {slot: list(watch.average) for slot, watch in self.watches.items()},
-            "frozen": {s: list(m.kept) for s, m in self.supernet.mixtures.items() if m.kept},
-            "froze": self._froze,
-        }
+        Returns:
+            What α went down, or None where no slot is open any more.
 
-    def _alpha_step(self, images: Tensor, labels: Tensor) -> float:
-        loss, gradients = self.alpha_gradients(images, labels)
-        self.alphas.step(self._null(gradients))
+        Raises:
+            UserError: the loss is no finite number, or somebody else has moved α.
+        """
+        if not self.supernet.open_slots:
+            return None
+        self._check_alphas()
+        found, gradients = self.gradients(loss)
+        told = float(found)
+        if not math.isfinite(told):
+            raise UserError(f"the loss of alpha is {told} in its step {self.alpha_steps + 1}")
+        self.alphas.step(self.null(gradients))
         self.alpha_steps += 1
-        probabilities = self._probabilities()
+        self.left = {
+            s: alpha.detach().cpu().clone() for s, alpha in self.supernet.alphas().items()
+        }
+        p = self.probabilities
         for slot in gradients:
             self.watches[slot] = observe(
-                self.watches[slot],
-                probabilities[slot],
-                self.settings.average,
-                self.settings.threshold,
+                self.watches[slot], p[slot], self.settings.average, self.settings.threshold
             )
-        self._freeze(self._ready(gradients), "rule", images, labels)
-        return float(loss)
+        self._freeze(self._ready(gradients), "rule", loss)
+        self.losses.append(told)
+        return told
 
-    def alpha_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
+    def _check_alphas(self) -> None:
+        """An error where somebody else has moved α since the last step: the usual mistake."""
+        for slot in self.supernet.open_slots:
+            alpha = self.supernet.mixture(slot).alpha.detach().cpu()
+            if slot in self.left and not torch.equal(self.left[slot], alpha):
+                raise UserError(
+                    f"alpha of slot {slot} has moved between two steps of the search; give the "
+                    "weights' optimizer supernet.weights(), not supernet.parameters()"
+                )
+
+    def gradients(self, loss: Objective) -> tuple[Tensor, Gradients]:
         """What α goes down, and its gradient by the α of all open slots, or of the one whose
         turn it is."""
         if self.settings.relaxation == "mixed":
-            return self.alphas.gradients(images, labels)
+            return self.alphas.gradients(loss)
         slots = self.supernet.open_slots
-        return self.alphas.alone(slots[self.alpha_steps % len(slots)], images, labels)
+        return self.alphas.alone(slots[self.alpha_steps % len(slots)], loss)
 
-    def _null(self, gradients: Gradients) -> Gradients:
+    def null(self, gradients: Gradients) -> Gradients:
+        """The gradients, each slot's with a random sign in the null control."""
         if self.settings.null != "signs":
             return gradients
-        signs = torch.randint(0, 2, (len(gradients),), generator=self._signs) * 2 - 1
+        signs = torch.randint(0, 2, (len(gradients),), generator=self.signs) * 2 - 1
         return {s: g * int(sign) for (s, g), sign in zip(gradients.items(), signs, strict=True)}
 
-    def _ready(self, slots: Sequence[str] | Gradients) -> dict[str, tuple[int, ...]]:
-        moved = self.epoch - self.stages.warmup
-        if not self.settings.progressive or moved < self.settings.minimum_epochs:
+    def end_epoch(self) -> dict[str, Any]:
+        """Tell of the epoch: the mean loss of α, p and its average by slot, what froze."""
+        told = {
+            "epoch": self.epoch + 1,
+            "alpha_loss": sum(self.losses) / len(self.losses) if self.losses else None,
+            "alpha_steps": self.alpha_steps,
+            "p": self.probabilities,
+            "average": {slot: list(watch.average) for slot, watch in self.watches.items()},
+            "frozen": {s: list(m.kept) for s, m in self.supernet.mixtures.items() if m.kept},
+            "froze": self.froze,
+        }
+        self.epoch += 1
+        self.moved += self.alpha_steps > 0
+        self._begin_epoch()
+        return told
+
+    def finish(self, loss: Objective | None = None) -> None:
+        """The deadline: every slot that is still open keeps what the setting ``deadline`` says.
+
+        Args:
+            loss: as in `step`; what every freeze did to it is told by `end_epoch`.
+
+        Raises:
+            UserError: α has never moved, so that nothing was chosen.
+        """
+        if self.supernet.open_slots and not self.alpha_steps:
+            raise UserError("nothing was searched: call step(loss) before finish(), each epoch")
+        p = self.probabilities
+        kept = {
+            slot: self._chosen(slot, self.watches[slot].average or p[slot], self.settings.deadline)
+            for slot in self.supernet.open_slots
+        }
+        self._freeze(kept, "deadline", loss)
+
+    def _ready(self, slots: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        if not self.settings.progressive or self.moved < self.settings.minimum_epochs:
             return {}
         watches = {slot: self.watches[slot] for slot in slots}
         ready = {s: w for s, w in watches.items() if w.streak >= self.settings.patience}
@@ -279,45 +291,22 @@ class PMPL:
 
     def _chosen(self, slot: str, p: Sequence[float], deadline: str) -> tuple[int, ...]:
         """What a slot that is ready keeps."""
-        if self.settings.select == "alpha":
+        without = self.loss_without
+        if self.settings.select == "alpha" or without is None:
             return at_deadline(p, deadline)
-        return (max(ranked(p)[:2], key=lambda k: self.loss_without(slot, k)),)
+        return (max(ranked(p)[:2], key=lambda k: without(slot, k)),)
 
-    @torch.no_grad()
-    def loss_without(self, slot: str, candidate: int) -> float:
-        """Loss on the selection split with one candidate of a slot masked and the others weighted
-        as they are, by the batches' own statistics (after Wang et al., arXiv 2108.04392, who
-        mask and measure accuracy; which two are measured, and by loss, is ours)."""
-        mixture = self.supernet.mixture(slot)
-        p = mixture.alpha.detach().softmax(0)
-        p[candidate] = 0
-        images = self.splits.selection
-        size = min(MASKING_BATCH, len(images))
-        self.supernet.train()
-        with (
-            mixture.handed(p / p.sum()),
-            seeded(stream(self.seed, "masking", self.alpha_steps)),
-        ):
-            losses = [
-                float(self.alphas.loss(x, labels))
-                for x, labels in plain_batches(images, self.augmentation, size)
-                if len(labels) == size
-            ]
-        return sum(losses) / len(losses)
-
-    def _freeze(
-        self, kept: dict[str, tuple[int, ...]], by: str, images: Tensor, labels: Tensor
-    ) -> None:
+    def _freeze(self, kept: dict[str, tuple[int, ...]], by: str, loss: Objective | None) -> None:
         """Freeze these slots and log each with the batch's loss before and after."""
         if not kept:
             return
-        before = self._loss(images, labels)
+        before = self._loss(loss)
         for slot, indices in kept.items():
-            p = self._probabilities()[slot]
+            p = self.probabilities[slot]
             self.supernet.keep({slot: indices})
-            after = self._loss(images, labels)
+            after = self._loss(loss)
             labels_of = [self.supernet.space.operators[k].label for k in indices]
-            self._froze.append(
+            self.froze.append(
                 {
                     "slot": slot,
                     "by": by,
@@ -332,69 +321,69 @@ class PMPL:
             before = after
 
     @torch.no_grad()
-    def _loss(self, images: Tensor, labels: Tensor) -> float:
+    def _loss(self, loss: Objective | None) -> float | None:
+        if loss is None:
+            return None
         with seeded(stream(self.seed, "freeze", self.alpha_steps)):
-            return float(self.alphas.loss(images, labels))
+            return float(self.alphas.loss(loss))
 
-    def _close(self) -> None:
-        """The deadline: every slot that is still open keeps what `deadline` says."""
-        probabilities = self._probabilities()
-        kept = {
-            s: self._chosen(s, self.watches[s].average or probabilities[s], self.settings.deadline)
-            for s in self.supernet.open_slots
-        }
-        generator = torch.Generator().manual_seed(stream(self.seed, "deadline"))
-        batch = next(
-            epoch_batches(
-                self.splits.alpha, self.augmentation, self.settings.alpha_batch, generator
-            )
-        )
-        self.supernet.train()
-        self._freeze(kept, "deadline", *batch)
-
-    def _probabilities(self) -> dict[str, list[float]]:
+    @property
+    def probabilities(self) -> dict[str, list[float]]:
+        """Slot → p = softmax(α), (K,)."""
         return {
             slot: alpha.detach().softmax(0).tolist()
             for slot, alpha in self.supernet.alphas().items()
         }
 
-    def choices(self) -> tuple[Choice, ...]:
-        """The operator of every slot, once the search is finished."""
-        return self.supernet.choices()
-
-    def network(self) -> nn.Module:
-        """The found network with the adapted weights, its BatchNorm statistics estimated again."""
-        network, size = self.supernet.extract(), self.descent.recipe.batch_size
-        seed = stream(self.seed, "statistics")
-        return settled(network, self.splits.weights, self.augmentation, size, seed)
-
-    def score(self, network: nn.Module) -> float:
-        """Accuracy on the selection split."""
-        return accuracy(network, self.splits.selection, self.augmentation)
-
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Everything needed to go on, beside the supernet's own state, which has α."""
         return {
             "epoch": self.epoch,
+            "moved": self.moved,
             "alpha_steps": self.alpha_steps,
             "watches": {s: (w.average, w.winner, w.streak) for s, w in self.watches.items()},
             "kept": {slot: mixture.kept for slot, mixture in self.supernet.mixtures.items()},
-            "network": self.supernet.state_dict(),
             "alpha_optimizer": self.alphas.optimizer.state_dict(),
-            **self.descent.state_dict(),
+            "losses": list(self.losses),
+            "froze": list(self.froze),
+            "signs": self.signs.get_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self.epoch, self.alpha_steps = state["epoch"], state["alpha_steps"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken; the supernet's own state is loaded beside it."""
+        self.epoch, self.moved = state["epoch"], state["moved"]
+        self.alpha_steps = state["alpha_steps"]
         self.watches = {
             slot: Watch(tuple(average), winner, streak)
             for slot, (average, winner, streak) in state["watches"].items()
         }
+        self.left = {}
         self.supernet.keep(state["kept"])
-        self.supernet.load_state_dict(state["network"])
         self.alphas.optimizer.load_state_dict(state["alpha_optimizer"])
-        self.descent.load_state_dict(state)
+        self.losses, self.froze = list(state["losses"]), list(state["froze"])
+        self.signs.set_state(state["signs"])
+
+
+def _of_own_loop(changed: Mapping[str, float | str | bool]) -> PMPLSettings:
+    """Settings by name for a loop that has no command line around it."""
+    known = {item.name: item.default for item in fields(PMPLSettings)}
+    for name, value in changed.items():
+        if name in OF_THE_LOOP:
+            raise UserError(f"PMPL takes no {name}: in your own loop it is {OF_THE_LOOP[name]}")
+        if name not in known:
+            raise unknown(
+                "setting of PMPL", name, (key for key in known if key not in OF_THE_LOOP)
+            )
+        kind = type(known[name])
+        fits = isinstance(value, (int, float) if kind is float else kind)
+        if not fits or isinstance(value, bool) != (kind is bool):
+            raise UserError(f"PMPL's {name} must be {kind.__name__}, not {value!r}")
+    settings = PMPLSettings(**changed)  # type: ignore[arg-type]
+    if settings.select == "masking":
+        raise UserError("select=masking scores on images of its own, which `rfsearch run` has")
+    if settings.null == "labels":
+        raise UserError("null=labels is yours to do: permute the targets that `step` sees")
+    return settings
 
 
 def _start_alphas(supernet: Supernet, scale: float, seed: int) -> None:

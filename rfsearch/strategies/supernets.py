@@ -13,7 +13,7 @@ from torch import nn
 from rfsearch.backbones.supernet import Supernet
 from rfsearch.seeds import numbers, stream
 from rfsearch.spaces import Choice
-from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.proposal import Indices, Tried, best
 from rfsearch.strategies.task import Task
 from rfsearch.strategies.within import ASKS, HeldPMPL
@@ -32,9 +32,9 @@ def scorable(task: Task, supernet: Supernet, seed: int) -> nn.Module:
     )
 
 
-def pmpl(task: Task) -> PMPL | HeldPMPL:
+def pmpl(task: Task) -> PMPLSearch | HeldPMPL:
     """Progressive Meta-Pooling Learning."""
-    search = PMPL(
+    search = PMPLSearch(
         task.supernet(),
         task.splits,
         task.augmentation,

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from rfsearch.operators.mixture import Mixture
 from rfsearch.spaces import Choice
 from rfsearch.strategies.costs import Caps, CostTable
-from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.proposal import Indices, Proposer, Tried
-from rfsearch.training.alternate import AlphaDescent
+from rfsearch.training.alternate import AlphaDescent, Objective
 from rfsearch.training.fit import Tick, silent
 
 ASKS = 100
@@ -57,13 +57,12 @@ class PenalisedDescent(AlphaDescent):
     """α also goes down the share by which the mean cost under p lies over a cap."""
 
     def __init__(self, plain: AlphaDescent, caps: Caps, costs: CostTable) -> None:
-        self.supernet, self.criterion = plain.supernet, plain.criterion
-        self.optimizer = plain.optimizer
+        self.supernet, self.optimizer = plain.supernet, plain.optimizer
         self.caps, self.costs = caps, costs
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The criterion and the penalty."""
-        return super().loss(images, labels) + STRENGTH * penalty(
+    def loss(self, objective: Objective) -> Tensor:
+        """The objective and the penalty."""
+        return super().loss(objective) + STRENGTH * penalty(
             list(self.supernet.mixtures.values()), self.caps, self.costs
         )
 
@@ -88,9 +87,9 @@ def penalty(mixtures: Sequence[Mixture], caps: Caps, costs: CostTable) -> Tensor
 class HeldPMPL:
     """PMPL whose α is penalised and whose choice is held to the caps before it adapts."""
 
-    def __init__(self, search: PMPL, caps: Caps, costs: CostTable) -> None:
+    def __init__(self, search: PMPLSearch, caps: Caps, costs: CostTable) -> None:
         self.search, self.caps, self.costs = search, caps, costs
-        search.alphas = PenalisedDescent(search.alphas, caps, costs)
+        search.pmpl.alphas = PenalisedDescent(search.pmpl.alphas, caps, costs)
 
     @property
     def supernet(self) -> nn.Module:

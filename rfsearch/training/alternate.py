@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
+from rfsearch.errors import UserError
 from rfsearch.training.batches import epoch_batches
 from rfsearch.training.calibration import calibrated_cross_entropy
 from rfsearch.training.fit import Descent, Tick
@@ -30,6 +31,8 @@ Gradients = dict[str, Tensor]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (N, classes) and labels (N,) to a scalar."""
+Objective = Callable[[nn.Module], Tensor]
+"""A network, which it runs on a batch, to a scalar."""
 
 ALPHA_LOSSES: dict[str, Loss] = {
     "calibrated": calibrated_cross_entropy,
@@ -43,32 +46,36 @@ class AlphaDescent:
     def __init__(
         self,
         supernet: Supernet,
-        criterion: Loss,
         lr: float,
         betas: tuple[float, float],
         weight_decay: float,
     ) -> None:
         self.supernet = supernet
-        self.criterion = criterion
         self.optimizer = torch.optim.Adam(
             supernet.alphas().values(), lr=lr, betas=betas, weight_decay=weight_decay
         )
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The criterion on a batch, by the batch's own statistics."""
+    def loss(self, objective: Objective) -> Tensor:
+        """The objective, by the batch's own statistics."""
         with still(self.supernet):
-            return self.criterion(self.supernet(images), labels)
+            loss = objective(self.supernet)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            told = (
+                f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            )
+            raise UserError(f"the loss of alpha is a tensor of one number, not {told}")
+        return loss
 
-    def gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
+    def gradients(self, objective: Objective) -> tuple[Tensor, Gradients]:
         """The loss, and its gradient by the α of every open slot."""
         alphas = {s: alpha for s, alpha in self.supernet.alphas().items() if alpha.requires_grad}
         with _resting(self.supernet.weights()):
-            loss = self.loss(images, labels)
+            loss = self.loss(objective)
         gradients = torch.autograd.grad(loss, list(alphas.values()))
         return loss.detach(), dict(zip(alphas, gradients, strict=True))
 
     @torch.no_grad()
-    def alone(self, slot: str, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
+    def alone(self, slot: str, objective: Objective) -> tuple[Tensor, Gradients]:
         """The expected loss Σ_k p_k L_k, L_k with candidate k alone in this slot and the others
         mixed as they are, and its gradient by the slot's α: p_k (L_k − Σ_j p_j L_j) (ours)."""
         mixture = self.supernet.mixture(slot)
@@ -76,7 +83,7 @@ class AlphaDescent:
         losses = torch.empty_like(p)
         for k, weights in enumerate(torch.eye(len(p)).to(p)):
             with mixture.handed(weights):
-                losses[k] = self.loss(images, labels)
+                losses[k] = self.loss(objective)
         expected = (p * losses).sum()
         return expected, {slot: p * (losses - expected)}
 
@@ -102,7 +109,6 @@ class Alternation:
         self,
         supernet: Supernet,
         descent: Descent,
-        alphas: AlphaDescent,
         weights: Images,
         alpha: Images,
         augmentation: Augmentation,
@@ -111,7 +117,6 @@ class Alternation:
     ) -> None:
         self.supernet = supernet
         self.descent = descent
-        self.alphas = alphas
         self.weights = weights
         self.alpha = alpha
         self.augmentation = augmentation
@@ -127,19 +132,19 @@ class Alternation:
     def epoch(
         self,
         generator: torch.Generator,
-        on_alpha: Callable[[Tensor, Tensor], float] | None,
+        on_alpha: Callable[[Tensor, Tensor], object] | None,
         tick: Tick,
     ) -> dict[str, Any]:
-        """One epoch; ``on_alpha(images, labels)`` takes the α step and returns its loss."""
+        """One epoch; ``on_alpha(images, labels)`` takes the α step."""
         began = time.perf_counter()
         self.supernet.train()
         size = self.descent.recipe.batch_size
         batches = epoch_batches(self.weights, self.augmentation, size, generator)
         alpha_batches = self.alpha_batches(generator)
-        total_loss, total_right, alpha_losses = torch.zeros(()), torch.zeros(()), []
+        total_loss, total_right = torch.zeros(()), torch.zeros(())
         for step, (images, labels) in enumerate(batches):
-            if on_alpha is not None and step % self.alpha_every == 0 and _open(self.supernet):
-                alpha_losses.append(on_alpha(*next(alpha_batches)))
+            if on_alpha is not None and step % self.alpha_every == 0 and self.supernet.open_slots:
+                on_alpha(*next(alpha_batches))
             loss, right = self.descent.step(images, labels)
             total_loss += loss.cpu()
             total_right += right.cpu()
@@ -148,7 +153,6 @@ class Alternation:
         return {
             "loss": float(total_loss) / self.steps,
             "accuracy": float(total_right) / (self.steps * size),
-            "alpha_loss": sum(alpha_losses) / len(alpha_losses) if alpha_losses else None,
             "seconds": seconds,
             "step_seconds": seconds / self.steps,
         }
@@ -166,7 +170,3 @@ def _resting(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def _open(supernet: Supernet) -> bool:
-    return any(alpha.requires_grad for alpha in supernet.alphas().values())

@@ -8,6 +8,7 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
@@ -18,20 +19,21 @@ SCORED = 16
 """Batches behind the statistics of a network that is scored by shared weights."""
 
 
-def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    """Of any dimension: a network that was given may have one in its head."""
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 @contextmanager
 def still(network: nn.Module) -> Iterator[None]:
     """Inside, batches are normalised by their own statistics and no running ones change."""
-    norms = _norms(network)
-    for norm in norms:
+    tracking = [norm for norm in _norms(network) if norm.track_running_stats]
+    for norm in tracking:
         norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm in norms:
+        for norm in tracking:
             norm.track_running_stats = True
 
 

@@ -14,7 +14,7 @@ import torch
 
 from rfsearch import strategies
 from rfsearch.spaces import Operator, Space
-from rfsearch.strategies.pmpl import Stages
+from rfsearch.strategies.pmpl_search import Stages
 
 pytest.importorskip("nni", reason="nni has no wheel for this machine")
 

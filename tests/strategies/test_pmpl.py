@@ -18,7 +18,8 @@ from rfsearch.errors import UserError
 from rfsearch.operators import mixture as mixture_module
 from rfsearch.spaces import Architecture, Backbone, Input
 from rfsearch.strategies.freezing import ranked
-from rfsearch.strategies.pmpl import PMPLSettings, Stages
+from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.strategies.pmpl_search import Stages
 
 TINY = Path(__file__).with_name("tiny_task.py")
 
@@ -54,7 +55,7 @@ def test_an_alpha_step_moves_alpha_alone(tiny, form):
     pmpl = tiny.search(form=form)
     pmpl.supernet.train()
     weights, alphas = without_alpha(pmpl.supernet), copied(pmpl.supernet.alphas())
-    pmpl._alpha_step(*batch(tiny))
+    pmpl.alpha_step(*batch(tiny))
     assert same(without_alpha(pmpl.supernet), weights), "weights or running statistics moved"
     for slot, alpha in pmpl.supernet.alphas().items():
         assert not torch.equal(alpha, alphas[slot]), slot
@@ -282,7 +283,7 @@ def test_slots_take_turns_and_pass_over_the_frozen(tiny, form):
     weights, moved = without_alpha(pmpl.supernet), []
     for _ in range(len(slots)):
         before = copied(pmpl.supernet.alphas())
-        pmpl._alpha_step(*batch(tiny))
+        pmpl.alpha_step(*batch(tiny))
         after = pmpl.supernet.alphas()
         moved.append([slot for slot in slots if not torch.equal(after[slot], before[slot])])
     open_slots = [slot for slot in slots if slot != slots[1]]
@@ -318,12 +319,12 @@ def test_alpha_goes_to_what_is_best_alone(tiny, monkeypatch):
         assert len(alone) == 1, "one slot at a time"
         return torch.tensor(abs(alone[0] - 2.0))
 
-    monkeypatch.setattr(pmpl.alphas, "loss", loss)
+    monkeypatch.setattr(pmpl.pmpl.alphas, "loss", loss)
     monkeypatch.setattr(pmpl, "_close", lambda: None)
     tiny.records(pmpl)
     steps = 6 * 3
     assert steps >= 2 * len(mixtures)
-    assert {ranked(p)[0] for p in pmpl._probabilities().values()} == {2}
+    assert {ranked(p)[0] for p in pmpl.pmpl.probabilities.values()} == {2}
 
 
 def test_the_log_tells_the_expected_loss(tiny):
@@ -337,14 +338,14 @@ def test_the_log_tells_the_expected_loss(tiny):
 def test_signs_flip_the_gradients_and_keep_their_size(tiny):
     pmpl = tiny.search(null="signs")
     pmpl.supernet.train()
-    pmpl._signs = torch.Generator().manual_seed(0)
+    pmpl.pmpl.signs = torch.Generator().manual_seed(0)
     images, labels = batch(tiny)
     flips = []
     for _ in range(40):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            _, gradients = pmpl.alphas.gradients(images, labels)
-        turned = pmpl._null(gradients)
+            _, gradients = pmpl.alpha_gradients(images, labels)
+        turned = pmpl.pmpl.null(gradients)
         assert list(turned) == list(gradients)
         for slot, gradient in gradients.items():
             assert torch.equal(turned[slot], gradient) or torch.equal(turned[slot], -gradient)
@@ -357,7 +358,7 @@ def test_signs_flip_the_gradients_and_keep_their_size(tiny):
 def test_no_null_changes_no_gradient(tiny):
     pmpl = tiny.search()
     gradients = {"slot": torch.ones(3)}
-    assert pmpl._null(gradients)["slot"] is gradients["slot"]
+    assert pmpl.pmpl.null(gradients)["slot"] is gradients["slot"]
 
 
 def test_permuted_labels_leave_everything_else(tiny):
@@ -467,7 +468,7 @@ def test_a_masked_candidate_is_one_that_alpha_never_takes(tiny):
     images = pmpl.splits.selection
     pixels = (images.pixels.float() / 255 - 0.5) / 0.25
     with torch.no_grad():
-        expected = float(pmpl.alphas.loss(pixels, images.labels))
+        expected = float(pmpl.pmpl.alphas.loss(pmpl.objective(pixels, images.labels)))
     assert told == pytest.approx(expected, rel=1e-6)
     assert told != as_it_is
     assert pmpl.supernet.mixture(slot).weights is None
@@ -477,7 +478,7 @@ def test_masking_keeps_the_one_of_the_top_two_that_is_missed_more(tiny, monkeypa
     """The third is never kept, however much it would be missed."""
     pmpl = tiny.search(select="masking", progressive=False, stages=(0, 1, 0))
     missed = {0: 0.1, 1: 0.2, 2: 0.4, 3: 0.3}
-    monkeypatch.setattr(pmpl, "loss_without", lambda _, k: missed[k])
+    monkeypatch.setattr(pmpl.pmpl, "loss_without", lambda _, k: missed[k])
     tiny.finish(pmpl)
     for slot, mixture in pmpl.supernet.mixtures.items():
         top = ranked(pmpl.watches[slot].average)[:2]

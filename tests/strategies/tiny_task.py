@@ -21,7 +21,8 @@ from rfsearch.spaces import Backbone, Input, Operator, Space
 from rfsearch.strategies import STRATEGIES
 from rfsearch.strategies.costs import CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.pmpl import PMPL, PMPLSettings, Stages
+from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.strategies.pmpl_search import PMPLSearch, Stages
 from rfsearch.strategies.task import Proxy, Task
 from rfsearch.training.fit import silent
 from rfsearch.training.processes import fabric
@@ -142,7 +143,7 @@ def search(
         network = supernet(
             Backbone(backbone, tuple(arguments.items())), Space("tiny", form, tuple(operators))
         )
-    return PMPL(
+    return PMPLSearch(
         network.to(memory_format=torch.channels_last),
         data or splits(48, 36, 20),
         augmentation(2),

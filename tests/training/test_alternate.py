@@ -20,20 +20,24 @@ def descent():
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # the same network twice
-    return AlphaDescent(network.train(), F.cross_entropy, 0.1, (0.5, 0.999), 0.0)
+    return AlphaDescent(network.train(), 0.1, (0.5, 0.999), 0.0)
+
+
+def objective():
+    images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 1])
+    return lambda network: F.cross_entropy(network(images), labels)
 
 
 def test_alphas_gradient_is_that_of_the_whole_graph(descent):
-    images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 1])
-    network = descent.supernet
+    loss_of, network = objective(), descent.supernet
     slot = next(iter(network.slots))
     network.keep({slot: (1,)})
     frozen = network.weights()[0].requires_grad_(False)
     before = [parameter.requires_grad for parameter in network.parameters()]
-    loss = descent.loss(images, labels)
+    loss = descent.loss(loss_of)
     alphas = {s: alpha for s, alpha in network.alphas().items() if s != slot}
     expected = torch.autograd.grad(loss, list(alphas.values()))
-    told, found = descent.gradients(images, labels)
+    told, found = descent.gradients(loss_of)
     assert torch.equal(told, loss.detach())
     assert list(found) == list(alphas)
     assert all(torch.equal(a, b) for a, b in zip(found.values(), expected, strict=True))
@@ -51,15 +55,14 @@ def test_nothing_is_written_down_before_the_first_open_slot(descent):
         )
     first, second, *rest = network.slots
     network.keep({first: (1,)})
-    descent.gradients(torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 1]))
+    descent.gradients(objective())
     assert not seen[first]
     assert not seen[second]
     assert all(seen[name] for name in rest)
 
 
 def test_the_gradient_of_one_alone_is_that_of_the_expected_loss(descent):
-    images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 1])
-    network = descent.supernet
+    loss_of, network = objective(), descent.supernet
     slot = list(network.slots)[3]
     mixture = network.mixture(slot)
     with torch.no_grad():
@@ -68,11 +71,11 @@ def test_the_gradient_of_one_alone_is_that_of_the_expected_loss(descent):
     losses = []
     for k in range(len(mixture.alpha)):
         mixture.keep((k,))
-        losses.append(descent.loss(images, labels).detach())
+        losses.append(descent.loss(loss_of).detach())
     mixture.keep(())
     expected = (mixture.alpha.softmax(0) * torch.stack(losses)).sum()
     (gradient,) = torch.autograd.grad(expected, [mixture.alpha])
-    told, found = descent.alone(slot, images, labels)
+    told, found = descent.alone(slot, loss_of)
     assert list(found) == [slot]
     assert max(losses) - min(losses) > 1e-3, "dull"
     torch.testing.assert_close(told, expected.detach(), rtol=1e-6, atol=0)
