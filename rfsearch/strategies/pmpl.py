@@ -181,7 +181,7 @@ class PMPL:
             self._blend(settings.blend)
         self.alphas = AlphaDescent(
             supernet,
-            ALPHA_LOSSES[settings.alpha_loss],
+            recipe.weighing(ALPHA_LOSSES[settings.alpha_loss], splits.alpha.labels),
             settings.alpha_lr,
             (settings.alpha_beta1, settings.alpha_beta2),
             settings.alpha_weight_decay,

@@ -31,10 +31,11 @@ Gradients = dict[str, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (N, classes) and labels (N,) to a scalar."""
 
-ALPHA_LOSSES: dict[str, Loss] = {
+ALPHA_LOSSES: dict[str, Callable[..., Tensor]] = {
     "calibrated": calibrated_cross_entropy,
     "plain": F.cross_entropy,
 }
+"""Each takes weights of classes third."""
 
 
 class AlphaDescent:

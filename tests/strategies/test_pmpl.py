@@ -7,6 +7,7 @@ import gc
 import json
 import runpy
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from rfsearch.operators import mixture as mixture_module
 from rfsearch.spaces import Architecture, Backbone, Input
 from rfsearch.strategies.freezing import ranked
 from rfsearch.strategies.pmpl import PMPLSettings, Stages
+from rfsearch.training.recipe import Recipe
 
 TINY = Path(__file__).with_name("tiny_task.py")
 
@@ -450,6 +452,29 @@ def test_a_search_learns(tiny):
     records = tiny.records(pmpl)
     assert records[-1]["loss"] < 0.6 * records[0]["loss"]
     assert pmpl.score(pmpl.network()) > 0.5
+
+
+# ---- weights of classes
+
+
+@pytest.mark.parametrize("loss", ["plain", "calibrated"])
+def test_rare_classes_weigh_as_much_in_the_loss_of_alpha(tiny, loss):
+    """By repeating the images of each class until all classes are as many."""
+    recipe = Recipe(batch_size=16, class_weights="balanced")
+    few = tiny.splits(48, 36, 20)
+    labels = few.alpha.labels
+    keep = torch.cat([torch.where(labels == k)[0][:count] for k, count in enumerate((8, 4, 2))])
+    few = replace(few, alpha=few.alpha.take(keep))
+    criterion = tiny.search(data=few, recipe=recipe, alpha_loss=loss).alphas.criterion
+    logits = torch.randn(14, 3, generator=torch.Generator().manual_seed(0))
+    logits[:4, 0] += 3  # right, and of a class that is frequent
+    told = float(criterion(logits, few.alpha.labels))
+    as_many = torch.tensor([*range(8), *range(8, 12), *range(8, 12), *(4 * (12, 13))])
+    plain = tiny.search(data=few, alpha_loss=loss).alphas.criterion
+    assert told == pytest.approx(
+        float(plain(logits[as_many], few.alpha.labels[as_many])), rel=1e-5
+    )
+    assert told != pytest.approx(float(plain(logits, few.alpha.labels)), rel=1e-3)
 
 
 # ---- masking
