@@ -382,8 +382,9 @@ def load_architecture(folder: RunFolder) -> Architecture:
 
 
 def load(folder: Path | str) -> nn.Module:
-    """The retrained network of a finished run, in evaluation mode; of a folder of `rfsearch
-    optimize` the proposed network, with random weights where it was not retrained.
+    """The retrained network of a finished run or of a cell of a comparison, in evaluation mode;
+    of a folder of `rfsearch optimize` the proposed network, with random weights where it was not
+    retrained.
 
     It takes normalised images (N, C, H, W), float32, and gives logits (N, classes).
     """
@@ -393,5 +394,12 @@ def load(folder: Path | str) -> nn.Module:
         return optimized.proposed()
     files = RunFolder.existing(folder)
     network = realise(load_architecture(files))
-    checkpoint.load_weights(files.weights, network)
+    checkpoint.load_weights(final_weights(files), network)
     return network.eval()
+
+
+def final_weights(folder: RunFolder) -> Path:
+    """Where the weights of the found network are, once it is finished. A cell of a comparison
+    keeps those of all its trainings in its checkpoint; the first counts."""
+    of_cell = folder.metrics.exists() and "arm" in read_json(folder.metrics)
+    return folder.checkpoint / "found-0.safetensors" if of_cell else folder.weights
