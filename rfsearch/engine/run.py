@@ -21,7 +21,7 @@ from rfsearch.backbones.slots import Slot
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config
-from rfsearch.engine.settings import SlotSettings
+from rfsearch.engine.settings import MetricSettings, SlotSettings
 from rfsearch.seeds import stream
 from rfsearch.spaces import Architecture, Input
 from rfsearch.strategies import Strategy
@@ -204,7 +204,7 @@ def search(run: Run, watch: Watch = unwatched) -> None:
     architecture = describe(run, strategy.choices())
     if not isinstance(strategy, strategies.Tries):
         seconds = sum(line["seconds"] for line in run.history.read() if line["phase"] == "search")
-        recorder.add(Trial(0, architecture, strategy.score(network), seconds))
+        recorder.add(Trial(0, architecture, new_task(run).score(network), seconds))
     recorder.write()
     write_json(run.folder.architecture, architecture.to_json())
 
@@ -287,6 +287,7 @@ def new_task(run: Run) -> Task:
         costs=run.costs,
         caps=Caps(config.caps),
         pretrained=config.pretrained,
+        metric=config.group(MetricSettings).metric,
     )
 
 

@@ -25,6 +25,7 @@ from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.proposal import Shape, Tried, replay
 from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.training.fit import silent
+from rfsearch.training.metrics import METRICS
 
 TOP = Path(__file__).parents[2]
 HERE = TOP / "tests" / "strategies" / "tiny_task.py"
@@ -97,7 +98,7 @@ def test_what_is_found_lies_in_the_space_and_is_the_best_of_the_trials(name):
     assert all(choice.operators[0] in tiny.SPACE.operators for choice in search.choices())
     network = search.network()
     assert not network.training
-    score = search.score(network)
+    score = tiny.task().score(network)
     if isinstance(search, strategies.Tries):
         assert len(search.tried) == tiny.TRIALS
         for tried in search.tried:
@@ -105,6 +106,17 @@ def test_what_is_found_lies_in_the_space_and_is_the_best_of_the_trials(name):
             assert all(0 <= k < len(tiny.SPACE.operators) for k in tried.indices)
         complete = [t.score for t in search.tried if t.state == "complete"]
         assert score == pytest.approx(max(complete), abs=1e-6)
+
+
+@named(["random", "asha", "random-shared"])
+def test_trials_are_scored_by_the_metric(name):
+    """Accuracies of twelve images would be multiples of a twelfth."""
+    search = tiny.begin(name, metric=METRICS["likelihood"])
+    tiny.finish(search)
+    scored = [t.score for t in search.tried if t.state == "complete"]
+    assert all(0 < one < 1 and abs(12 * one - round(12 * one)) > 1e-6 for one in scored)
+    kept = tiny.task(metric=METRICS["likelihood"]).score(search.network())
+    assert kept == pytest.approx(max(scored), abs=1e-6)
 
 
 @every_strategy
