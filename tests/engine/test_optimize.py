@@ -109,6 +109,12 @@ def test_both_networks_meet_the_same_images_of_a_seed(tmp_path):
     assert not torch.equal(first, third)
 
 
+def test_a_training_of_fewer_steps_than_are_timed_goes_through(tmp_path):
+    few = ("plan.images=32", "plan.retrain_epochs=1", "plan.retrain_seeds=1")
+    told = optimize_and_tell("resnet18", options(tmp_path / "few", assignments=(*TINY, *few)))
+    assert (tmp_path / "few" / "metrics.json").exists(), told
+
+
 def test_what_was_trained_is_loaded_and_reaches_the_same(retrained):
     """The two files alone, on test data made anew."""
     folder, _ = retrained
