@@ -228,10 +228,16 @@ def _check_pairs(config: Config) -> None:
     """Costs of a slot are of one operator; two of a mixed space may be of two kinds."""
     pair = config.settings["pmpl.deadline"] == "pair"
     blended = config.group(PMPLSettings).blend is not None
-    if spaces.load_space(config.space).replacing and (pair or blended):
+    mixed = spaces.load_space(config.space).replacing > 0
+    if mixed and (pair or blended):
         raise UserError(
             f"space {config.space} enhances or replaces, by choice: its candidates are all mixed "
             "at every step and one is kept; leave pmpl.mixing and pmpl.deadline as they are"
+        )
+    if mixed and config.strategy == "nni-gumbel":
+        raise UserError(
+            f"space {config.space} enhances or replaces, by choice: nni-gumbel draws weights for "
+            "what is behind a convolution and not for what is in its place; use nni-darts"
         )
     if config.caps and config.settings["pmpl.deadline"] == "pair":
         raise UserError(

@@ -18,7 +18,9 @@ from optuna.trial import TrialState
 
 from rfsearch import strategies
 from rfsearch.data.images import Dataset
+from rfsearch.engine.config import Request, settle
 from rfsearch.errors import UserError
+from rfsearch.spaces import load_space
 from rfsearch.strategies import STRATEGIES, nni_tuners, within
 from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
@@ -117,6 +119,43 @@ def test_trials_are_scored_by_the_metric(name):
     assert all(0 < one < 1 and abs(12 * one - round(12 * one)) > 1e-6 for one in scored)
     kept = tiny.task(metric=METRICS["likelihood"]).score(search.network())
     assert kept == pytest.approx(max(scored), abs=1e-6)
+
+
+SPACES = {
+    "paper": """form = "paper"
+operators = [{name = "identity"}, {name = "max_pool", kernel = 3}, {name = "ssp"}]""",
+    "replace": """form = "replace"
+operators = [{name = "conv"}, {name = "dilated", dilation = 2}, {name = "pf_max", kernel = 3}]""",
+    "mixed": """form = "residual"
+operators = [{name = "identity"}, {name = "max_pool", kernel = 3}]
+replacements = [{name = "pf_max", kernel = 3}]""",
+}
+REFUSED = {
+    *(("pmpl-one-norm", "mixed"), ("pmpl-subset", "mixed"), ("pmpl-sampled", "mixed")),
+    ("nni-gumbel", "mixed"),
+}
+
+
+@every_strategy
+@pytest.mark.parametrize("form", SPACES)
+def test_it_works_in_a_space_or_says_so_before_anything_runs(name, form, tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text(f'description = "three operators"\n{SPACES[form]}\n')
+    asked = Request(backbone="rfnet6", strategy=name, space=str(path))
+    if (name, form) in REFUSED:
+        with pytest.raises(UserError, match=r"space .* enhances or replaces"):
+            settle(asked)
+        return
+    settle(asked)
+    space = load_space(str(path))
+    search = tiny.begin(name, space=space)
+    while not search.finished:
+        line = search.advance(silent)
+        assert line.get("state", "complete") == "complete"
+        if STRATEGIES[name].spends == "trials":
+            break
+    assert all(choice.operators[0] in space.operators for choice in search.choices())
+    assert 0 <= tiny.task(space=space).score(search.network()) <= 1
 
 
 @every_strategy
