@@ -77,8 +77,17 @@ def slots_of(
     Raises:
         UserError: there is none.
     """
+    return slots_and_rest(backbone, network, space)[0]
+
+
+def slots_and_rest(
+    backbone: spaces.Backbone, network: nn.Module, space: spaces.Space | None = None
+) -> tuple[tuple[Slot, ...], tuple[tuple[str, str], ...]]:
+    """What `slots_of` gives; and of the convolutions that are no slots why."""
     if space is None or not space.replacements:
-        return _enhance_slots(backbone, network)
+        ours = backbone.name in BACKBONES
+        left = () if ours else foreign.read(backbone).anatomy.left_out
+        return _enhance_slots(backbone, network), left
     found, left = replaceable(backbone, network, space)
     if not found:
         name, why = left[0] if left else ("it", "it has no spatial convolution")
@@ -86,7 +95,7 @@ def slots_of(
             f"{backbone.name} has no slot in which every operator of space {space.name} may "
             f"stand; {name}: {why}"
         )
-    return found
+    return found, left
 
 
 def _enhance_slots(backbone: spaces.Backbone, network: nn.Module) -> tuple[Slot, ...]:
