@@ -77,12 +77,21 @@ def slots_of(
     Raises:
         UserError: there is none.
     """
+    return slots_and_rest(backbone, network, space)[0]
+
+
+def slots_and_rest(
+    backbone: spaces.Backbone, network: nn.Module, space: spaces.Space | None = None
+) -> tuple[tuple[Slot, ...], tuple[tuple[str, str], ...]]:
+    """What `slots_of` gives; and of the convolutions that are no slots why."""
     if space is None or not space.replacements:
-        return _enhance_slots(backbone, network)
+        ours = backbone.name in BACKBONES
+        left = () if ours else foreign.read(backbone).anatomy.left_out
+        return _enhance_slots(backbone, network), left
     found, left = replaceable(backbone, network, space)
     if not found:
         raise none_replaceable(backbone.name, space, left)
-    return found
+    return found, left
 
 
 def _enhance_slots(backbone: spaces.Backbone, network: nn.Module) -> tuple[Slot, ...]:

@@ -96,18 +96,26 @@ def read(backbone: Backbone) -> Body:
     """The backbone built once and read; its weights are forgotten, and no generator moves."""
     wished = wish(backbone)
     assert wished.image_size is not None
+    found = _anatomy(backbone.name, wished.image_size)
     with torch.random.fork_rng(devices=[]):
         network = _made(backbone.name, wished)
         images = torch.zeros(2, channels_of(network), *wished.image_size)
-        program = capture(network, wished.image_size, images.shape[1])
         classes = _outputs(backbone.name, network, images)
-        found = anatomy(network, program)
     if wished.classes not in (None, classes) and not found.head:
         raise UserError(
             f"{backbone.name} gives {classes} outputs for {wished.classes} classes, and no linear "
             "layer or convolution at its end could be replaced; let it give as many as classes"
         )
     return Body(found, classes)
+
+
+@lru_cache(REMEMBERED)
+def _anatomy(name: str, image_size: tuple[int, int]) -> Anatomy:
+    """Of the network with its own channels and classes: others change the first convolution and
+    the last layer, and neither their names nor any slot."""
+    with torch.random.fork_rng(devices=[]):
+        network = load(name, wish=Wish(image_size=image_size)).module
+        return anatomy(network, capture(network, image_size, channels_of(network)))
 
 
 def _made(name: str, wished: Wish) -> nn.Module:

@@ -317,6 +317,7 @@ def _final(found: Mapping[str, Any], index: int, cell: str) -> dict[str, Any]:
         "search_seed": found["seed"],
         "retrain_seed": index,
         "accuracy": found["accuracies"][index],
+        **({"score": found["scores"][index]} if "scores" in found else {}),
         "params": found["params"],
         "macs": found["macs"],
         "window_ops": found["window_ops"],

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 
 from rfsearch import spaces
 from rfsearch.backbones.realise import realise
@@ -28,7 +28,7 @@ from rfsearch.engine.run import (
     search_units,
     slot_names,
 )
-from rfsearch.engine.settings import CompareSettings
+from rfsearch.engine.settings import CompareSettings, MetricSettings
 from rfsearch.errors import UserError
 from rfsearch.seeds import numbers, stream
 from rfsearch.spaces import Architecture, Choice
@@ -39,7 +39,8 @@ from rfsearch.strategies.sampled import proxy_fit
 from rfsearch.strategies.supernets import scorable
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training import checkpoint
-from rfsearch.training.evaluation import accuracy, predict
+from rfsearch.training.evaluation import outputs
+from rfsearch.training.metrics import ACCURACY, accuracy
 from rfsearch.trials import RunFolder, load_study, read_json, read_trials, replacing, write_json
 
 OPEN = "before-the-first-freeze.pt"
@@ -149,19 +150,18 @@ def supernet_scores(run: Run, networks: Sequence[Architecture]) -> None:
     for network in networks:
         supernet.keep({slot: (labels[label],) for slot, label in network.labels.items()})
         scored = scorable(task, supernet, stream(task.search_seed, "ranks"))
-        scores.append(accuracy(scored, task.splits.selection, task.augmentation))
+        scores.append(task.score(scored))
     write_json(path, {"scores": scores})
 
 
 def measured(run: Run, cell: Cell, architecture: Architecture) -> dict[str, Any]:
     """The content of metrics.json; writes predictions.csv."""
     networks = trained(run, cell, architecture)
-    right = read_test_once(run, networks)
     record: dict[str, Any] = {
         "arm": cell.arm,
         "group": cell.group,
         "seed": cell.seed,
-        "accuracies": right,
+        **read_test_once(run, networks),
         **costs(run, architecture, networks[0]),
         **spent(run, cell),
         "choices": architecture.labels,
@@ -210,7 +210,7 @@ def proxy_score(run: Run, architecture: Architecture) -> float | None:
         line = fit.advance()
         if not np.isfinite(line["loss"]):
             return None
-    return accuracy(fit.network, task.splits.selection, task.augmentation)
+    return task.score(fit.network)
 
 
 def trained(run: Run, cell: Cell, architecture: Architecture) -> list[nn.Module]:
@@ -224,22 +224,26 @@ def trained(run: Run, cell: Cell, architecture: Architecture) -> list[nn.Module]
     return networks
 
 
-def read_test_once(run: Run, networks: Sequence[nn.Module]) -> list[float]:
-    """Accuracies on the test split; every prediction goes to predictions.csv."""
+def read_test_once(run: Run, networks: Sequence[nn.Module]) -> dict[str, list[float]]:
+    """Accuracies on the test split, and scores by the metric where that is another; every
+    prediction goes to predictions.csv."""
     test = run.dataset.test.to(run.fabric.device)
     table: dict[str, Any] = {
         "index": np.arange(len(test)),
         "source": test.sources.cpu().numpy(),
         "label": test.labels.cpu().numpy(),
     }
-    right = []
+    metric = run.config.group(MetricSettings)
+    told: dict[str, list[float]] = {"accuracies": []}
     for index, network in enumerate(networks):
-        predicted: Tensor = predict(network, test, run.augmentation)
-        table[f"found-{index}"] = predicted.cpu().numpy()
-        right.append(float((predicted == test.labels).double().mean()))
+        logits = outputs(network, test, run.augmentation).float().cpu().numpy()
+        table[f"found-{index}"] = logits.argmax(1)
+        told["accuracies"].append(accuracy(table["label"], logits))
+        if metric.name != ACCURACY:
+            told.setdefault("scores", []).append(metric.metric.of(table["label"], logits))
     with replacing(run.folder.predictions) as partial:
         pd.DataFrame(table).to_csv(partial, index=False)
-    return right
+    return told
 
 
 def begin_cell(run: Run, folder: RunFolder, cell: Cell, environment: Mapping[str, Any]) -> Run:

@@ -226,7 +226,13 @@ def settle(request: Request) -> Config:
 
 def _check_pairs(config: Config) -> None:
     """Costs of a slot are of one operator; two of a mixed space may be of two kinds."""
-    config.group(PMPLSettings).check_space(spaces.load_space(config.space))
+    space = spaces.load_space(config.space)
+    config.group(PMPLSettings).check_space(space)
+    if space.replacing and config.strategy == "nni-gumbel":
+        raise UserError(
+            f"space {config.space} enhances or replaces, by choice: nni-gumbel draws weights for "
+            "what is behind a convolution and not for what is in its place; use nni-darts"
+        )
     if config.caps and config.settings["pmpl.deadline"] == "pair":
         raise UserError(
             "pmpl.deadline=pair leaves two operators in a slot, which caps do not count; "

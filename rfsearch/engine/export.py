@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from rfsearch.engine.optimized import OptimizedFolder
-from rfsearch.engine.run import load, load_architecture
+from rfsearch.engine.run import final_weights, load, load_architecture
 from rfsearch.engine.settings import OF_EXPORT, Scalar, keys_of, parse
 from rfsearch.engine.start import KINDS
 from rfsearch.errors import UserError
@@ -23,7 +23,7 @@ def export(
     """`rfsearch export` as a function.
 
     Args:
-        run: the folder of a finished run, or of `rfsearch optimize`.
+        run: the folder of a finished run, of a cell of a comparison, or of `rfsearch optimize`.
         format: torch, code, pt2 or onnx.
         out: folder to write into; by default RUN/export.
         fold_bn: fold BatchNorm into the convolution before it.
@@ -83,7 +83,7 @@ def subject_of(path: Path) -> Subject:
     kind = KINDS.get(str(record.get("kind") or record.get("verb")), "run")
     if kind == "comparison":
         raise UserError(f"{path} holds a comparison; name one of its runs, in {path / 'cells'}")
-    if not files.weights.exists():
+    if not final_weights(files).exists():
         raise UserError(
             f"{path} holds a {kind} that is not finished: there is no {files.weights.name}; "
             "go on with the command it was begun with and --resume"

@@ -14,7 +14,6 @@ import torch
 from rfsearch import backbones, strategies
 from rfsearch import spaces as spaces_room
 from rfsearch.analysis.inputs import channels_of
-from rfsearch.backbones import foreign
 from rfsearch.backbones.slots import Slot, map_shapes
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.config import Config, checked_space
@@ -69,18 +68,13 @@ def _slots(
     described = spaces_room.Backbone(backbone, ())
     with torch.random.fork_rng(devices=[]):
         network = backbones.build(described)
-    slots = backbones.slots_of(described, network, space)
+    slots, left = backbones.slots_and_rest(described, network, space)
     images = torch.zeros(1, channels_of(network), IMAGE_SIZE, IMAGE_SIZE)
     maps = map_shapes(network, slots, images)
     rows: list[Row] = [("  SLOT", "CHANNELS", "STRIDE", "MAP")]
     for one in slots:
         _, (channels, height, width) = maps[one.name]
         rows.append((f"  {one.name}", str(channels), str(one.stride), f"{height}x{width}"))
-    left: tuple[tuple[str, str], ...] = ()
-    if space is not None and space.replacements:
-        _, left = backbones.replaceable(described, network, space)
-    elif backbone not in backbones.BACKBONES:
-        left = foreign.read(described).anatomy.left_out
     return slots, rows, [fill(f"No slot at {name}: {why}.", _width()) for name, why in left]
 
 

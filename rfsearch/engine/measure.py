@@ -21,11 +21,13 @@ from rfsearch.analysis.effective import effective_sizes
 from rfsearch.backbones.slots import mark_ends
 from rfsearch.data.augmentation import normalise
 from rfsearch.engine import passes
-from rfsearch.engine.difference import paired_difference
+from rfsearch.engine.difference import paired_difference, resampled_difference
 from rfsearch.engine.run import Run, all_slots, load_architecture, network_of
+from rfsearch.engine.settings import MetricSettings
 from rfsearch.spaces import Architecture
 from rfsearch.training import checkpoint
-from rfsearch.training.evaluation import predict
+from rfsearch.training.evaluation import outputs
+from rfsearch.training.metrics import ACCURACY, Logits
 from rfsearch.trials import load_study, read_trials, replacing, write_json
 
 SHARES = (0.5, 0.9)
@@ -39,7 +41,7 @@ def measure(run: Run) -> None:
     run.progress.enter("measure")
     architecture = load_architecture(run.folder)
     networks = final_networks(run, architecture)
-    predictions = read_test_once(run, networks)
+    predictions, logits = read_test_once(run, networks)
     analyses = {kind: analyse(run, kind, networks[f"{kind}-0"]) for kind in ("found", "plain")}
     analyses["adapted"] = analyses["found"]
     costs = {kind: cost(run, kind, networks, analyses[kind]) for kind in analyses}
@@ -47,6 +49,7 @@ def measure(run: Run) -> None:
         with replacing(weights) as partial:
             shutil.copyfile(run.folder.checkpoint / f"{kind}-0.safetensors", partial)
     record = metrics(run, predictions, costs)
+    record |= by_metric(run, record, predictions, logits)
     record["phases"]["measure"] = time.perf_counter() - began
     write_json(run.folder.metrics, record)
 
@@ -64,20 +67,23 @@ def final_networks(run: Run, architecture: Architecture) -> dict[str, nn.Module]
     return networks
 
 
-def read_test_once(run: Run, networks: Mapping[str, nn.Module]) -> pd.DataFrame:
-    """Every network's predictions on the test split, one reading each."""
+def read_test_once(
+    run: Run, networks: Mapping[str, nn.Module]
+) -> tuple[pd.DataFrame, dict[str, Logits]]:
+    """Every network's predictions on the test split, one reading each, and the logits behind
+    them, (N, classes)."""
     test = run.dataset.test.to(run.fabric.device)
     table = {
         "index": np.arange(len(test)),
         "source": test.sources.cpu().numpy(),
         "label": test.labels.cpu().numpy(),
     }
-    for name, network in networks.items():
-        table[name] = predict(network, test, run.augmentation).cpu().numpy()
-    frame = pd.DataFrame(table)
+    logits = {name: outputs(network, test, run.augmentation).float().cpu().numpy()
+              for name, network in networks.items()}  # fmt: skip
+    frame = pd.DataFrame(table | {name: one.argmax(1) for name, one in logits.items()})
     with replacing(run.folder.predictions) as partial:
         frame.to_csv(partial, index=False)
-    return frame
+    return frame, logits
 
 
 def analyse(run: Run, kind: str, network: nn.Module) -> Analysis:
@@ -181,6 +187,27 @@ def metrics(
         "alpha_steps": lines[-1].get("alpha_steps"),
         "peak_memory_bytes": peak_memory(),
     }
+
+
+def by_metric(
+    run: Run, record: Mapping[str, Any], predictions: pd.DataFrame, logits: Mapping[str, Logits]
+) -> dict[str, Any]:
+    """What metrics.json has besides where the metric is another than accuracy: scores by it, and
+    the difference of scores in the place of that of accuracies."""
+    settings = run.config.group(MetricSettings)
+    if settings.name == ACCURACY:
+        return {}
+    figure, labels = settings.metric.of, predictions["label"].to_numpy()
+    trained = {kind: [one for name, one in logits.items() if name.partition("-")[0] == kind]
+               for kind in record["networks"]}  # fmt: skip
+    networks = {}
+    for kind, told in record["networks"].items():
+        scores = [figure(labels, one) for one in trained[kind]]
+        networks[kind] = {**told, "score": float(np.mean(scores)), "scores": scores}
+    difference = resampled_difference(
+        figure, labels, trained["found"], trained["plain"], predictions["source"].to_numpy()
+    )
+    return {"metric": settings.name, "networks": networks, "difference": difference}
 
 
 def phase_seconds(run: Run) -> dict[str, float]:

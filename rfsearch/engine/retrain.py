@@ -13,7 +13,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -226,7 +226,9 @@ def expected_seconds(
 ) -> float:
     """Of both networks and all seeds, by a few steps of each."""
     torch.set_num_threads(training.plan.threads or os.cpu_count() or 1)
-    run = Retraining(found, training, made, folder, fabric(), progress)
+    # so many epochs that the schedule has the steps that are timed
+    plan = replace(training.plan, retrain_epochs=training.plan.retrain_epochs + TIMED)
+    run = Retraining(found, replace(training, plan=plan), made, folder, fabric(), progress)
     total = 0.0
     for kind in NETWORKS:
         fit = run.fit(kind, 0)

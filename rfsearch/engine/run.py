@@ -21,7 +21,7 @@ from rfsearch.backbones.slots import Slot
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config
-from rfsearch.engine.settings import SlotSettings
+from rfsearch.engine.settings import MetricSettings, SlotSettings
 from rfsearch.seeds import stream
 from rfsearch.spaces import Architecture, Input
 from rfsearch.strategies import Strategy
@@ -205,7 +205,7 @@ def search(run: Run, watch: Watch = unwatched) -> None:
     architecture = describe(run, strategy.choices())
     if not isinstance(strategy, strategies.Tries):
         seconds = sum(line["seconds"] for line in run.history.read() if line["phase"] == "search")
-        recorder.add(Trial(0, architecture, strategy.score(network), seconds))
+        recorder.add(Trial(0, architecture, new_task(run).score(network), seconds))
     recorder.write()
     write_json(run.folder.architecture, architecture.to_json())
 
@@ -288,6 +288,7 @@ def new_task(run: Run) -> Task:
         costs=run.costs,
         caps=Caps(config.caps),
         pretrained=config.pretrained,
+        metric=config.group(MetricSettings).metric,
     )
 
 
@@ -383,8 +384,9 @@ def load_architecture(folder: RunFolder) -> Architecture:
 
 
 def load(folder: Path | str) -> nn.Module:
-    """The retrained network of a finished run, in evaluation mode; of a folder of `rfsearch
-    optimize` the proposed network, with random weights where it was not retrained.
+    """The retrained network of a finished run or of a cell of a comparison, in evaluation mode;
+    of a folder of `rfsearch optimize` the proposed network, with random weights where it was not
+    retrained.
 
     It takes normalised images (N, C, H, W), float32, and gives logits (N, classes).
     """
@@ -394,5 +396,12 @@ def load(folder: Path | str) -> nn.Module:
         return optimized.proposed()
     files = RunFolder.existing(folder)
     network = realise(load_architecture(files))
-    checkpoint.load_weights(files.weights, network)
+    checkpoint.load_weights(final_weights(files), network)
     return network.eval()
+
+
+def final_weights(folder: RunFolder) -> Path:
+    """Where the weights of the found network are, once it is finished. A cell of a comparison
+    keeps those of all its trainings in its checkpoint; the first counts."""
+    of_cell = folder.metrics.exists() and "arm" in read_json(folder.metrics)
+    return folder.checkpoint / "found-0.safetensors" if of_cell else folder.weights

@@ -16,6 +16,7 @@ from rfsearch.errors import UserError, unknown
 from rfsearch.exporting.folding import ExportSettings
 from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.training.metrics import ACCURACY, METRICS, Metric, named
 from rfsearch.training.recipe import Recipe, setting
 
 Scalar = int | float | str | bool
@@ -64,6 +65,25 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricSettings:
+    """By which figure networks are scored, chosen and reported; what is trained is the loss."""
+
+    name: str = setting(
+        ACCURACY,
+        f"{', '.join(METRICS)}; likelihood is exp(-log-loss), and classes count alike in balanced "
+        "accuracy and in macro F1",
+    )
+
+    def __post_init__(self) -> None:
+        named(self.name)
+
+    @property
+    def metric(self) -> Metric:
+        """Of that name."""
+        return named(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareSettings:
     """How large a comparison is, beside its arms and seeds."""
 
@@ -87,6 +107,7 @@ GROUPS: dict[str, type] = {
     "pmpl": PMPLSettings,
     "sampling": SamplingSettings,
     "recipe": Recipe,
+    "metric": MetricSettings,
     "augment": AugmentationSettings,
     "digits": DigitsSettings,
     "data": DataSettings,

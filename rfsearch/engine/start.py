@@ -20,7 +20,9 @@ from rfsearch.engine.dry_run import FIXED_SECONDS, estimate
 from rfsearch.engine.environment import environment
 from rfsearch.engine.plan import duration, stretch
 from rfsearch.engine.run import Progress, Run
+from rfsearch.engine.settings import MetricSettings
 from rfsearch.errors import UserError
+from rfsearch.training.metrics import check_classes
 from rfsearch.training.processes import fabric
 from rfsearch.trials import Claim, RunFolder, read_json, write_json
 from rfsearch.trials.claim import FILES as CLAIM_FILES
@@ -84,6 +86,7 @@ def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progr
                 f"{config.data} leaves {images} images for {split}, "
                 f"fewer than a batch of {batch}; use --set {key}=N"
             )
+    check_classes(config.group(MetricSettings).name, len(dataset.classes), config.data)
     if strategies.entry(config.strategy).spends == "trials":
         check_proxy(config)
     run = Run(config, folder, dataset, fabric(config.device), progress)

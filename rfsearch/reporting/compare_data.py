@@ -30,7 +30,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm or control: accuracies by search seed (retrainings averaged), and its costs.
+    """One arm or control: scores by search seed (retrainings averaged), and its costs.
 
     ``improvement`` is relative to the mean of random networks; None where there are none.
     ``label`` says what forbids a verdict, such as "random in effect".
@@ -60,12 +60,12 @@ class Anytime:
 
 @dataclass(frozen=True)
 class Ranking:
-    """A cheap score of the random networks beside their stand-alone accuracy; ``group`` is what
-    scores of several seeds are drawn as."""
+    """A cheap score of the random networks beside ``truths``, what they reach trained alone;
+    ``group`` is what scores of several seeds are drawn as."""
 
     predictor: str
     scores: tuple[float, ...]
-    accuracies: tuple[float, ...]
+    truths: tuple[float, ...]
     agreement: Agreement | None
     group: str = ""
 
@@ -77,7 +77,7 @@ class Point:
     name: str
     cell: str
     group: str
-    accuracy: float
+    score: float
     macs: float
     params: float
     latency: float
@@ -113,9 +113,9 @@ class Pair:
 
 
 def by_seed(finals: pd.DataFrame, arm: str) -> dict[int, float]:
-    """Search seed → accuracy, the trainings of a seed averaged first."""
+    """Search seed → score, the trainings of a seed averaged first."""
     mine = finals[finals["arm"] == arm]
-    means = mine.groupby("search_seed")["accuracy"].mean()
+    means = mine.groupby("search_seed")["score"].mean()
     return {int(str(seed)): float(value) for seed, value in means.items()}
 
 
@@ -135,7 +135,7 @@ def _result(records: CompareRecords, name: str) -> ArmResult:
     random_mean = _mean_of(finals, RANDOM_NETWORKS)
     group = str(mine["group"].iloc[0])
     means = by_seed(finals, name)
-    values = list(mine["accuracy"]) if group == "sample" else list(means.values())
+    values = list(mine["score"]) if group == "sample" else list(means.values())
     summary = summarise(values)
     improvement = relative_improvement(summary.mean, random_mean) if random_mean else None
     searched = group == "search"
@@ -153,7 +153,7 @@ def _result(records: CompareRecords, name: str) -> ArmResult:
 
 
 def _mean_of(finals: pd.DataFrame, arm: str) -> float | None:
-    mine = finals[finals["arm"] == arm]["accuracy"]
+    mine = finals[finals["arm"] == arm]["score"]
     return float(mine.mean()) if len(mine) else None
 
 
@@ -219,7 +219,7 @@ def rankings(records: CompareRecords) -> list[Ranking]:
     """By every supernet, and by the cheap training of trials."""
     samples = records.finals[records.finals["group"] == "sample"]
     per_cell = samples.groupby("cell", sort=True)
-    truths = [float(value) for value in per_cell["accuracy"].mean()]
+    truths = [float(value) for value in per_cell["score"].mean()]
     found = [
         replace(
             _ranking(f"supernet of {search.arm}, seed {search.seed}", search.ranks, truths),
@@ -248,7 +248,7 @@ def _ranking(name: str, scores: Sequence[float], truths: Sequence[float]) -> Ran
 def points(records: CompareRecords) -> list[Point]:
     """A point per final network, its trainings averaged."""
     cells = records.finals.groupby("cell", sort=False)
-    means = cells[["accuracy", "macs", "params", "latency_ms", "window_ops"]].mean()
+    means = cells[["score", "macs", "params", "latency_ms", "window_ops"]].mean()
     rows: list[list[float]] = means.to_numpy().tolist()
     best = pareto([row[:4] for row in rows])
     heads = zip(means.index, cells["arm"].first(), cells["group"].first(), strict=True)

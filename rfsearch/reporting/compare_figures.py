@@ -55,8 +55,8 @@ def folded(name: str) -> str:
     return "<br>".join(wrap(spaced, LINE, break_long_words=False))
 
 
-def finals(data: Sequence[ArmResult]) -> Figure:
-    """Accuracy of every search seed, and the mean, by arm and control."""
+def finals(data: Sequence[ArmResult], metric: str) -> Figure:
+    """Score of every search seed, and the mean, by arm and control."""
     rows = list(reversed(data))
     lines = max(folded(one.name).count("<br>") for one in rows)
     figure = Figure(layout=layout(70 + (30 + 9 * lines) * len(rows), showlegend=False))
@@ -78,12 +78,12 @@ def finals(data: Sequence[ArmResult]) -> Figure:
             marker={"color": LIGHT["threshold"], "size": 17, "symbol": "line-ns-open"},
             hovertemplate="mean %{x:.1%}<extra></extra>",
         )
-    figure.update_xaxes(title_text="test accuracy", tickformat=".1%")
+    figure.update_xaxes(title_text=f"test {metric}", tickformat=".1%")
     return figure
 
 
-def costs(data: Sequence[Point], measure: str, title: str) -> Figure:
-    """Accuracy against one cost; networks that none beats in all costs are filled."""
+def costs(data: Sequence[Point], measure: str, title: str, metric: str) -> Figure:
+    """Score against one cost; networks that none beats in all costs are filled."""
     figure = Figure(layout=layout(360))
     names = {"search": "searched", "control": "controls", "sample": "random networks"}
     tints = {"search": "found", "control": "threshold", "sample": "identity"}
@@ -91,7 +91,7 @@ def costs(data: Sequence[Point], measure: str, title: str) -> Figure:
         mine = [point for point in data if point.group == group]
         figure.add_scatter(
             x=[getattr(point, measure) for point in mine],
-            y=[point.accuracy for point in mine],
+            y=[point.score for point in mine],
             name=name,
             mode="markers",
             text=[plain(point.cell) for point in mine],
@@ -103,7 +103,7 @@ def costs(data: Sequence[Point], measure: str, title: str) -> Figure:
             },
         )
     figure.update_xaxes(title_text=title)
-    figure.update_yaxes(title_text="test accuracy", tickformat=".1%")
+    figure.update_yaxes(title_text=f"test {metric}", tickformat=".1%")
     return figure
 
 
@@ -131,15 +131,15 @@ def latency(data: Latency) -> Figure:
     return figure
 
 
-def ranks(data: Sequence[Ranking]) -> Figure:
-    """Cheap scores against stand-alone accuracy of the random networks."""
+def ranks(data: Sequence[Ranking], metric: str) -> Figure:
+    """Cheap scores against what the random networks reach trained alone."""
     figure = Figure(layout=layout(400))
     groups = list(dict.fromkeys(one.group or one.predictor for one in data))
     for index, group in enumerate(groups):
         mine = [one for one in data if (one.group or one.predictor) == group]
         figure.add_scatter(
             x=[score for one in mine for score in one.scores],
-            y=[accuracy for one in mine for accuracy in one.accuracies],
+            y=[truth for one in mine for truth in one.truths],
             name=plain(group),
             mode="markers",
             text=[plain(one.predictor) for one in mine for _ in one.scores],
@@ -147,5 +147,5 @@ def ranks(data: Sequence[Ranking]) -> Figure:
             marker={"color": colour(index), "size": 8, "symbol": SYMBOLS[index % len(SYMBOLS)]},
         )
     figure.update_xaxes(title_text="cheap score on the selection split", tickformat=".1%")
-    figure.update_yaxes(title_text="test accuracy, trained alone", tickformat=".1%")
+    figure.update_yaxes(title_text=f"test {metric}, trained alone", tickformat=".1%")
     return figure

@@ -38,21 +38,22 @@ def _content(records: CompareRecords) -> dict[str, Any]:
     return {
         "name": records.folder.resolve().name,
         "headline": compare_verdict.headline(contrasts, len(records.seeds)),
-        "scores": compare_verdict.scores(results),
+        "scores": compare_verdict.scores(results, records.metric),
         "intervals": compare_verdict.intervals(contrasts),
         "doubts": compare_verdict.doubts(results, rankings, contrasts),
         "reduces": config.get("reduces", ""),
         "objectives": list(config["expected"].get("objectives", {}).values()),
         "dials": dials(records),
         "contrasts": contrast_table(records),
-        "finals": finals_chart(results),
-        "results": result_table(results),
+        "finals": finals_chart(results, records.metric),
+        "results": result_table(results, records.metric),
         "pairs": pair_table(records),
         "anytime": anytime_chart(records),
-        "pareto_charts": pareto_charts(finals),
-        "pareto": pareto_table(finals),
+        "metric": capital(records.metric),
+        "pareto_charts": pareto_charts(finals, records.metric),
+        "pareto": pareto_table(finals, records.metric),
         "latency": latency_chart(records),
-        "ranks": rank_chart(rankings),
+        "ranks": rank_chart(rankings, records.metric),
         "rank_table": rank_table(rankings),
         "chosen": chosen_table(records),
         "budget": budget_table(records),
@@ -88,16 +89,16 @@ def contrast_table(records: CompareRecords) -> Table:
         for one in compare_data.contrasts(records)
     ]  # fmt: skip
     caption = (
-        "Points of test accuracy, paired by search seed, retrainings of a seed averaged first; "
-        "95 % t interval; p two-sided, and after Holm over all rows. Below six search seeds no "
-        "row says better or worse."
+        f"Points of test {records.metric}, paired by search seed, retrainings of a seed averaged "
+        "first; 95 % t interval; p two-sided, and after Holm over all rows. Below six search "
+        "seeds no row says better or worse."
     )
     return table(caption, "finals.csv", ("arm", "against", "difference", "interval", "seeds", "p",
                  "p, Holm", "verdict"), "llrrrrrl", rows)  # fmt: skip
 
 
-def result_table(results: Sequence[compare_data.ArmResult]) -> Table:
-    """Accuracies of arms and controls."""
+def result_table(results: Sequence[compare_data.ArmResult], metric: str) -> Table:
+    """Scores of arms and controls."""
     rows = []
     for one in results:
         told = one.summary
@@ -109,7 +110,7 @@ def result_table(results: Sequence[compare_data.ArmResult]) -> Table:
              quantities.seconds(one.search_seconds), trials, one.label]
         )  # fmt: skip
     caption = (
-        "Test accuracy over search seeds (of random networks: over networks). Relative "
+        f"Test {metric} over search seeds (of random networks: over networks). Relative "
         "improvement is against the mean of random networks. Trials: complete / pruned / failed."
     )
     columns = ("arm", "n", "mean", "sd", "median", "quartiles", "relative improvement",
@@ -137,14 +138,14 @@ def pair_table(records: CompareRecords) -> Table:
     return table(caption, "cells/*/predictions.csv", columns, "lrrrr", rows)
 
 
-def finals_chart(results: Sequence[compare_data.ArmResult]) -> Chart:
-    """Accuracies by arm and control."""
+def finals_chart(results: Sequence[compare_data.ArmResult], metric: str) -> Chart:
+    """Scores by arm and control."""
     parts = [f"{one.name} {percent(one.summary.mean)}" for one in results]
     return chart(
         "finals",
-        "Test accuracy of the final networks",
+        f"Test {metric} of the final networks",
         f"Means: {'; '.join(parts)}.",
-        compare_figures.finals(results),
+        compare_figures.finals(results, metric),
         note="A dot per search seed, its retrainings averaged; a bar at the mean.",
     )
 
@@ -169,41 +170,51 @@ def anytime_chart(records: CompareRecords) -> Chart:
         note="Mean over search seeds; the band runs from the lowest to the highest. A score is "
         "what the search itself saw: of cheaply trained networks, or by a supernet's weights, "
         "where there is one point at the end. Levels of different kinds of arms do not compare; "
-        "the final accuracies do.",
+        "the final networks do.",
     )
+
+
+def capital(words: str) -> str:
+    """At the beginning of a heading.
+
+    >>> capital("macro F1")
+    'Macro F1'
+    """
+    return words[:1].upper() + words[1:]
 
 
 ONE_SHOT = ("nni-darts", "nni-gumbel")
 COSTS = {"macs": "multiply-adds", "params": "parameters", "latency": "latency, ms"}
 
 
-def pareto_charts(points_: Sequence[compare_data.Point]) -> list[Chart]:
-    """Accuracy against every cost in which the networks differ."""
+def pareto_charts(points_: Sequence[compare_data.Point], metric: str) -> list[Chart]:
+    """Score against every cost in which the networks differ."""
     found = []
     for measure, title in COSTS.items():
         values = {getattr(point, measure) for point in points_}
         if len(values) > 1:
-            text = f"Accuracy against {title}, {min(values):,.4g} to {max(values):,.4g}."
-            figure = compare_figures.costs(points_, measure, title)
-            found.append(chart(f"cost-{measure}", f"Accuracy against {title}", text, figure))
+            heading = f"{capital(metric)} against {title}"
+            text = f"{heading}, {min(values):,.4g} to {max(values):,.4g}."
+            figure = compare_figures.costs(points_, measure, title, metric)
+            found.append(chart(f"cost-{measure}", heading, text, figure))
     return found
 
 
-def pareto_table(points_: Sequence[compare_data.Point]) -> Table:
+def pareto_table(points_: Sequence[compare_data.Point], metric: str) -> Table:
     """Every final network; those that none beats in all."""
     rows = [
-        [Cell(point.cell, title=point.name), percent(point.accuracy),
+        [Cell(point.cell, title=point.name), percent(point.score),
          quantities.count(point.macs), quantities.count(point.params), f"{point.latency:.2f}",
          quantities.count(point.window_ops), "none beats it" if point.efficient else ""]
-        for point in sorted(points_, key=lambda one: -one.accuracy)
+        for point in sorted(points_, key=lambda one: -one.score)
     ]  # fmt: skip
     same = len({point.macs for point in points_}) == 1
     caption = (
         "Final networks, trainings averaged. Marked are those that no other one beats in "
-        "accuracy, MACs, parameters and latency together."
+        f"{metric}, MACs, parameters and latency together."
     )
     caption += " All have the same MACs, so MACs tell none apart." if same else ""
-    columns = ("network", "accuracy", "MACs", "parameters", "latency, ms", "window ops", "")
+    columns = ("network", metric, "MACs", "parameters", "latency, ms", "window ops", "")
     return table(caption, "finals.csv", columns, "lrrrrrl", rows)
 
 
@@ -239,8 +250,8 @@ def latency_chart(records: CompareRecords) -> Chart | None:
     )
 
 
-def rank_chart(rankings: Sequence[compare_data.Ranking]) -> Chart | None:
-    """Cheap scores against stand-alone accuracy."""
+def rank_chart(rankings: Sequence[compare_data.Ranking], metric: str) -> Chart | None:
+    """Cheap scores against what the networks reach trained alone."""
     if not rankings:
         return None
     parts = [
@@ -248,9 +259,9 @@ def rank_chart(rankings: Sequence[compare_data.Ranking]) -> Chart | None:
     ]
     return chart(
         "ranks",
-        "Cheap scores of the random networks against their accuracy trained alone",
+        f"Cheap scores of the random networks against their {metric} trained alone",
         f"{'; '.join(parts)}.",
-        compare_figures.ranks(rankings),
+        compare_figures.ranks(rankings, metric),
         note="Supernets are taken before their first freeze; BatchNorm's statistics are estimated "
         "again for every network.",
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rfsearch.errors import UserError
+from rfsearch.training.metrics import ACCURACY, named
 from rfsearch.trials import History, RunFolder, read_json
 
 COLUMNS = ("arm", "group", "search_seed", "retrain_seed", "accuracy", "params", "macs",
@@ -32,7 +33,8 @@ class Search:
 
 @dataclass(frozen=True)
 class CompareRecords:
-    """Everything the page is made from; ``finals`` has a row per trained final network."""
+    """Everything the page is made from; ``finals`` has a row per trained final network, its
+    ``score`` the accuracy unless the comparison has another metric."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -46,6 +48,12 @@ class CompareRecords:
     def arms(self) -> tuple[str, ...]:
         """Names in the order they were given."""
         return tuple(arm["name"] for arm in self.config["arms"])
+
+    @property
+    def metric(self) -> str:
+        """By what networks are scored, in words."""
+        settings = self.config["definition"].get("settings", {})
+        return named(settings.get("metric.name", ACCURACY)).words
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -92,7 +100,7 @@ def _finals(folder: Path) -> pd.DataFrame:
     frame = pd.read_csv(path)
     if missing := [column for column in COLUMNS if column not in frame.columns]:
         raise UserError(f"{path} lacks the columns {', '.join(missing)}")
-    return frame
+    return frame if "score" in frame.columns else frame.assign(score=frame["accuracy"])
 
 
 def _check(folder: Path, cell: str, frozen: str) -> None:

@@ -40,12 +40,12 @@ def intervals(contrasts: Sequence[Contrast]) -> list[str]:
     ]
 
 
-def scores(results: Sequence[ArmResult]) -> str:
+def scores(results: Sequence[ArmResult], metric: str) -> str:
     """Means of arms, random networks and plain, in one sentence."""
     wanted = [one for one in results if one.group == "search"]
     wanted += [one for one in results if one.name in (RANDOM_NETWORKS, PLAIN)]
     parts = [f"{one.name} {percent(one.summary.mean)}" for one in wanted]
-    return f"Mean test accuracy: {', '.join(parts)}."
+    return f"Mean test {metric}: {', '.join(parts)}."
 
 
 def doubts(

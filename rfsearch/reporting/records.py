@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from rfsearch.errors import UserError
+from rfsearch.training.metrics import ACCURACY, named
 from rfsearch.trials import History, RunFolder, read_json
 
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -49,13 +50,16 @@ class Latency:
 class Network:
     """One final network, as ``metrics.json`` has it; accuracies are shares of the test split.
 
-    ``accuracies`` holds one value per retraining seed, ``accuracy`` their mean. ``macs`` are
-    multiply-adds and ``window_ops`` compares or adds, per image.
+    ``accuracies`` holds one value per retraining seed, ``accuracy`` their mean; ``scores`` and
+    ``score`` are the same by the run's metric. ``macs`` are multiply-adds and ``window_ops``
+    compares or adds, per image.
     """
 
     name: str
     accuracy: float
     accuracies: tuple[float, ...]
+    score: float
+    scores: tuple[float, ...]
     params: int | None
     macs: int | None
     window_ops: int | None
@@ -65,7 +69,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of found minus plain with its interval, all as shares (0.01 is one point)."""
+    """Score of found minus plain with its interval, all as shares (0.01 is one point)."""
 
     value: float
     low: float
@@ -96,6 +100,11 @@ class Records:
     def classes(self) -> tuple[str, ...]:
         """Class names in label order."""
         return tuple(str(name) for name in self.architecture["classes"])
+
+    @property
+    def metric(self) -> str:
+        """By what networks are scored, in words."""
+        return named(self.metrics.get("metric", ACCURACY)).words
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -177,10 +186,13 @@ def _networks(path: Path, metrics: Mapping[str, Any]) -> dict[str, Network]:
 
 
 def _network(name: str, value: Mapping[str, Any]) -> Network:
+    accuracies = tuple(float(one) for one in value.get("accuracies") or [value["accuracy"]])
     return Network(
         name=name,
         accuracy=float(value["accuracy"]),
-        accuracies=tuple(float(one) for one in value.get("accuracies") or [value["accuracy"]]),
+        accuracies=accuracies,
+        score=float(value.get("score", value["accuracy"])),
+        scores=tuple(value.get("scores", accuracies)),
         params=value.get("params"),
         macs=value.get("macs"),
         window_ops=value.get("window_ops"),

@@ -12,6 +12,7 @@ from rfsearch.reporting import candidates, figure_data, frames, quantities
 from rfsearch.reporting.quantities import MISSING, percent, points
 from rfsearch.reporting.records import Network, Records
 from rfsearch.reporting.verdict import conditions
+from rfsearch.training.metrics import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def networks(records: Records) -> Table:
     plain, found = records.networks["plain"], records.networks["found"]
     adapted = records.networks.get("adapted")
     rows: list[list[Any]] = [
-        ["test accuracy", percent(plain.accuracy), percent(found.accuracy), _accuracy(adapted),
+        [f"test {records.metric}", percent(plain.score), percent(found.score),
+         MISSING if adapted is None else percent(adapted.score),
          f"{points(records.difference.value)} points"],
         ["per retraining seed", _each(plain), _each(found), MISSING, ""],
         *(_count_row(name, key, plain, found, adapted) for name, key in COUNTS),
@@ -105,7 +107,10 @@ def networks(records: Records) -> Table:
     ]  # fmt: skip
     selected = (records.metrics.get("selection") or {}).get("adapted")
     if selected is not None:
-        rows.insert(2, ["selection accuracy", MISSING, MISSING, percent(selected), ""])
+        rows.insert(2, [f"selection {records.metric}", MISSING, MISSING, percent(selected), ""])
+    if records.metric != ACCURACY:
+        rows.insert(0, ["test accuracy", percent(plain.accuracy), percent(found.accuracy),
+                        _accuracy(adapted), ""])  # fmt: skip
     latency = found.latency or plain.latency
     begun = "from published weights" if records.config.get("pretrained") else "from scratch"
     caption = (
@@ -127,7 +132,7 @@ def _accuracy(network: Network | None) -> str:
 
 
 def _each(network: Network) -> str:
-    return ", ".join(f"{100 * share:.1f}" for share in network.accuracies)
+    return ", ".join(f"{100 * share:.1f}" for share in network.scores)
 
 
 def _count_row(

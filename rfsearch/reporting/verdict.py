@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rfsearch.reporting import candidates, quantities
 from rfsearch.reporting.quantities import percent, plural, points
 from rfsearch.reporting.records import Difference, Latency, Network, Records
+from rfsearch.training.metrics import ACCURACY
 
 DEVICES = {"cpu": "the CPU", "cuda": "the GPU"}
 
@@ -48,8 +49,9 @@ def tone(difference: Difference) -> str:
 
 
 def _headline(records: Records) -> str:
-    found, plain = records.networks["found"].accuracy, records.networks["plain"].accuracy
-    scores = f"{percent(found)} against {percent(plain)}"
+    found, plain = records.networks["found"].score, records.networks["plain"].score
+    by = "" if records.metric == ACCURACY else f"{records.metric} "
+    scores = f"{by}{percent(found)} against {percent(plain)}"
     step = points(records.difference.value)
     size = f"{step.lstrip(f'+{quantities.MINUS}')} points"
     if step.startswith("+"):

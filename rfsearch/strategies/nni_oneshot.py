@@ -44,7 +44,6 @@ from rfsearch.strategies.nni_tuners import load
 from rfsearch.strategies.task import Task
 from rfsearch.strategies.within import STRENGTH, penalty
 from rfsearch.training.batches import epoch_batches
-from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Descent, Tick, silent
 from rfsearch.training.randomness import seeded
 from rfsearch.training.statistics import settled
@@ -245,10 +244,6 @@ class OneShot:
         network, task = self.supernet.extract(), self.task
         size, seed = task.recipe.batch_size, stream(self.seed, "statistics")
         return settled(network, task.splits.weights, task.augmentation, size, seed)
-
-    def score(self, network: nn.Module) -> float:
-        """Accuracy on the selection split."""
-        return accuracy(network, self.task.splits.selection, self.task.augmentation)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""

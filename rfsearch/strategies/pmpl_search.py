@@ -80,6 +80,7 @@ class PMPLSearch:
         self.stages = stages
         self.seed = seed
         self.pmpl = PMPL(supernet, settings, seed=seed, loss_without=self.loss_without)
+        self.criterion = recipe.weighing(ALPHA_LOSSES[settings.alpha_loss], splits.alpha.labels)
         steps = stages.epochs * (len(splits.weights) // recipe.batch_size)
         self.descent = Descent(
             supernet, supernet.weights(), recipe, steps, fabric, splits.weights.labels
@@ -133,8 +134,7 @@ class PMPLSearch:
 
     def objective(self, images: Tensor, labels: Tensor) -> Objective:
         """What α goes down on a batch."""
-        criterion = ALPHA_LOSSES[self.settings.alpha_loss]
-        return lambda network: criterion(network(images), labels)
+        return lambda network: self.criterion(network(images), labels)
 
     def alpha_step(self, images: Tensor, labels: Tensor) -> float | None:
         """`PMPL.step` on a batch."""

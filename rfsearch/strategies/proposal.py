@@ -32,7 +32,7 @@ class Tried:
     Attributes:
         indices: what was proposed.
         state: ``complete`` has a score; ``pruned`` was stopped early; ``failed`` broke.
-        score: accuracy on the selection split, in [0, 1], to be maximised.
+        score: the metric on the selection split, in [0, 1], to be maximised.
         cost: a second number, to be minimised, for strategies that take one.
         reports: the score after each epoch, for strategies that stop trials early.
         seconds: what it took.

@@ -19,7 +19,6 @@ from rfsearch.strategies.proposal import Indices, Proposer, Tried, best, replay
 from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.strategies.task import Task
 from rfsearch.strategies.within import Within
-from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Fit, Tick, silent
 
 
@@ -99,10 +98,10 @@ class Sampled:
             if not math.isfinite(lines[-1]["loss"]):
                 return fit.network, lines, Tried(indices, "failed", None, cost, tuple(reports))
             if self.proposer.stops_early:
-                reports.append(self.score(fit.network))
+                reports.append(self.task.score(fit.network))
                 if self.proposer.report(len(lines), reports[-1]) and not fit.finished:
                     return fit.network, lines, Tried(indices, "pruned", None, cost, tuple(reports))
-        score = self.score(fit.network)
+        score = self.task.score(fit.network)
         return fit.network, lines, Tried(indices, "complete", score, cost, tuple(reports))
 
     def _cost(self, indices: Indices) -> float | None:
@@ -125,10 +124,6 @@ class Sampled:
         network = self.task.network(self.choices(), 0)
         network.load_state_dict(self.kept)
         return network.eval()
-
-    def score(self, network: nn.Module) -> float:
-        """Accuracy on the selection split."""
-        return accuracy(network, self.task.splits.selection, self.task.augmentation)
 
     def state_dict(self) -> dict[str, Any]:
         """What was tried, and the weights of the best."""

@@ -18,7 +18,6 @@ from rfsearch.strategies.proposal import Indices, Tried, best
 from rfsearch.strategies.task import Task
 from rfsearch.strategies.within import ASKS, HeldPMPL
 from rfsearch.training.batches import epoch_batches
-from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Descent, Tick, silent
 from rfsearch.training.randomness import seeded
 from rfsearch.training.statistics import SCORED, settled
@@ -121,7 +120,7 @@ class RandomShared:
     def score_one(self) -> dict[str, Any]:
         """Draw the next network and score it; what a line of history.jsonl tells of it."""
         indices = self._allowed(len(self.tried))
-        score = self.score(self._network(indices))
+        score = self.task.score(self._network(indices))
         self.tried.append(Tried(indices, "complete", score))
         return {"stage": "scored", "loss": None, "accuracy": None, "score": score,
                 "state": "complete"}  # fmt: skip
@@ -161,10 +160,6 @@ class RandomShared:
     def network(self) -> nn.Module:
         """The found network with the shared weights."""
         return self._network(self._best())
-
-    def score(self, network: nn.Module) -> float:
-        """Accuracy on the selection split."""
-        return accuracy(network, self.task.splits.selection, self.task.augmentation)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""

@@ -20,6 +20,8 @@ from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.strategies.pmpl_search import Stages
 from rfsearch.strategies.proposal import Indices, Shape
+from rfsearch.training.evaluation import score
+from rfsearch.training.metrics import ACCURACY, METRICS, Metric
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
 
@@ -48,6 +50,7 @@ class Task:
         costs: what every operator costs in every slot, where a cap or an objective needs it.
         caps: the largest costs a found network may have.
         pretrained: whether every network begins with the published weights of its backbone.
+        metric: by which networks are scored.
         seed: the run's; every stream below it has a name.
     """
 
@@ -69,6 +72,7 @@ class Task:
     costs: CostTable | None = None
     caps: Caps = NO_CAPS
     pretrained: bool = False
+    metric: Metric = METRICS[ACCURACY]
 
     @property
     def shape(self) -> Shape:
@@ -98,6 +102,10 @@ class Task:
         """The network of these choices at its start, on its device."""
         with seeded(seed):
             return self._place(realise(self.architecture(choices), self.pretrained))
+
+    def score(self, network: nn.Module) -> float:
+        """The metric on the selection split; what a search maximises."""
+        return score(network, self.splits.selection, self.augmentation, self.metric)
 
     def supernet(self) -> Supernet:
         """The supernet at its start, on its device."""

@@ -132,10 +132,6 @@ class HeldPMPL:
         """The search's."""
         return self.search.network()
 
-    def score(self, network: nn.Module) -> float:
-        """The search's."""
-        return self.search.score(network)
-
     def state_dict(self) -> dict[str, Any]:
         """The search's."""
         return self.search.state_dict()

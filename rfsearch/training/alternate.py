@@ -34,10 +34,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Objective = Callable[[nn.Module], Tensor]
 """A network, which it runs on a batch, to a scalar."""
 
-ALPHA_LOSSES: dict[str, Loss] = {
+ALPHA_LOSSES: dict[str, Callable[..., Tensor]] = {
     "calibrated": calibrated_cross_entropy,
     "plain": F.cross_entropy,
 }
+"""Each takes weights of classes third."""
 
 
 class AlphaDescent:

@@ -17,12 +17,13 @@ _HALVINGS = 30
 
 
 @torch.no_grad()
-def best_scale(logits: Tensor, labels: Tensor) -> Tensor:
+def best_scale(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
     """The s in [e⁻³, e³] with the smallest cross-entropy of s · logits; a scalar.
 
     Args:
         logits: (N, classes).
         labels: (N,) int64.
+        weight: of each class, (classes,); None weighs all images the same.
 
     The loss is convex in s, so halving finds where its slope is zero; at an end of the range
     where it is not.
@@ -32,13 +33,17 @@ def best_scale(logits: Tensor, labels: Tensor) -> Tensor:
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         expected = ((middle.exp() * logits).softmax(1) * logits).sum(1)
-        if (expected - right).mean() > 0:
+        slopes = expected - right if weight is None else weight[labels] * (expected - right)
+        if slopes.mean() > 0:
             high = middle
         else:
             low = middle
     return ((low + high) / 2).exp()
 
 
-def calibrated_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def calibrated_cross_entropy(
+    logits: Tensor, labels: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of logits (N, classes) at their best scale, which counts as a constant."""
-    return F.cross_entropy(best_scale(logits.detach(), labels) * logits, labels)
+    scale = best_scale(logits.detach(), labels, weight)
+    return F.cross_entropy(scale * logits, labels, weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +41,9 @@ class Descent:
         steps: of the whole training, for the schedule.
         fabric: the device, and the processes.
         labels: of all images it trains on, for the weights of classes.
+
+    Attributes:
+        loss: the recipe's, of logits (N, classes) and labels (N,); a scalar.
     """
 
     def __init__(
@@ -52,13 +56,13 @@ class Descent:
         labels: Tensor,
     ) -> None:
         self.network = network
-        self.labels = labels
-        self.class_weights: Tensor | None = None
         self.parameters = parameters
         self.recipe = recipe
         self.fabric = fabric
         self.optimizer = recipe.optimizer(parameters)
         self.schedule = recipe.schedule(self.optimizer, steps)
+        smooth = partial(F.cross_entropy, label_smoothing=recipe.label_smoothing)
+        self.loss = recipe.weighing(smooth, labels)
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One step; the loss and the number of images predicted right, both detached."""
@@ -70,13 +74,6 @@ class Descent:
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The recipe's loss of logits (N, classes); a scalar."""
-        if self.class_weights is None:
-            self.class_weights = self.recipe.weights_of(self.labels, logits.shape[1])
-        smoothing = self.recipe.label_smoothing
-        return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=smoothing)
 
     @property
     def lr(self) -> float:

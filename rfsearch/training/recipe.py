@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -31,7 +32,9 @@ class Recipe:
     clip: float = setting(5.0, "largest norm of the gradient")
     label_smoothing: float = setting(0.0, "label smoothing of the training loss")
     class_weights: str = setting(
-        "none", "in the training loss: none, or balanced, rare classes as much as others in all"
+        "none",
+        "in the losses of weights and of alpha: none, or balanced, rare classes as much as others "
+        "in all",
     )
     batch_size: int = setting(32, "images a step")
 
@@ -59,6 +62,17 @@ class Recipe:
             return None
         counts = torch.bincount(labels, minlength=classes).clamp(min=1)
         return len(labels) / (classes * counts.float())
+
+    def weighing(self, loss: Callable[..., Tensor], labels: Tensor) -> Callable[..., Tensor]:
+        """A loss of logits (N, classes) and labels (N,) in which classes weigh what the recipe
+        says.
+
+        Args:
+            loss: takes the weights (classes,) third, or None.
+            labels: of all images that are trained on.
+        """
+        weights = cache(lambda classes: self.weights_of(labels, classes))
+        return lambda logits, batch: loss(logits, batch, weights(logits.shape[1]))
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
         """The optimizer of the weights."""

@@ -19,7 +19,7 @@ class Trial:
     Args:
         number: its place in the run's order of proposals, from 0; a trial's identity.
         architecture: what was tried.
-        score: accuracy on the selection split, in [0, 1]; None where there is none.
+        score: the metric on the selection split, in [0, 1]; None where there is none.
         seconds: what it cost.
         state: ``complete`` has a score; ``pruned`` was stopped early; ``failed`` broke.
         attributes: more to keep with it, plain JSON values by name.

@@ -18,13 +18,16 @@ from optuna.trial import TrialState
 
 from rfsearch import strategies
 from rfsearch.data.images import Dataset
+from rfsearch.engine.config import Request, settle
 from rfsearch.errors import UserError
+from rfsearch.spaces import load_space
 from rfsearch.strategies import STRATEGIES, nni_tuners, within
 from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.proposal import Shape, Tried, replay
 from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.training.fit import silent
+from rfsearch.training.metrics import METRICS
 
 TOP = Path(__file__).parents[2]
 HERE = TOP / "tests" / "strategies" / "tiny_task.py"
@@ -97,7 +100,7 @@ def test_what_is_found_lies_in_the_space_and_is_the_best_of_the_trials(name):
     assert all(choice.operators[0] in tiny.SPACE.operators for choice in search.choices())
     network = search.network()
     assert not network.training
-    score = search.score(network)
+    score = tiny.task().score(network)
     if isinstance(search, strategies.Tries):
         assert len(search.tried) == tiny.TRIALS
         for tried in search.tried:
@@ -105,6 +108,54 @@ def test_what_is_found_lies_in_the_space_and_is_the_best_of_the_trials(name):
             assert all(0 <= k < len(tiny.SPACE.operators) for k in tried.indices)
         complete = [t.score for t in search.tried if t.state == "complete"]
         assert score == pytest.approx(max(complete), abs=1e-6)
+
+
+@named(["random", "asha", "random-shared"])
+def test_trials_are_scored_by_the_metric(name):
+    """Accuracies of twelve images would be multiples of a twelfth."""
+    search = tiny.begin(name, metric=METRICS["likelihood"])
+    tiny.finish(search)
+    scored = [t.score for t in search.tried if t.state == "complete"]
+    assert all(0 < one < 1 and abs(12 * one - round(12 * one)) > 1e-6 for one in scored)
+    kept = tiny.task(metric=METRICS["likelihood"]).score(search.network())
+    assert kept == pytest.approx(max(scored), abs=1e-6)
+
+
+SPACES = {
+    "paper": """form = "paper"
+operators = [{name = "identity"}, {name = "max_pool", kernel = 3}, {name = "ssp"}]""",
+    "replace": """form = "replace"
+operators = [{name = "conv"}, {name = "dilated", dilation = 2}, {name = "pf_max", kernel = 3}]""",
+    "mixed": """form = "residual"
+operators = [{name = "identity"}, {name = "max_pool", kernel = 3}]
+replacements = [{name = "pf_max", kernel = 3}]""",
+}
+REFUSED = {
+    *(("pmpl-one-norm", "mixed"), ("pmpl-subset", "mixed"), ("pmpl-sampled", "mixed")),
+    ("nni-gumbel", "mixed"),
+}
+
+
+@every_strategy
+@pytest.mark.parametrize("form", SPACES)
+def test_it_works_in_a_space_or_says_so_before_anything_runs(name, form, tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text(f'description = "three operators"\n{SPACES[form]}\n')
+    asked = Request(backbone="rfnet6", strategy=name, space=str(path))
+    if (name, form) in REFUSED:
+        with pytest.raises(UserError, match=r"space .* enhances or replaces"):
+            settle(asked)
+        return
+    settle(asked)
+    space = load_space(str(path))
+    search = tiny.begin(name, space=space)
+    while not search.finished:
+        line = search.advance(silent)
+        assert line.get("state", "complete") == "complete"
+        if STRATEGIES[name].spends == "trials":
+            break
+    assert all(choice.operators[0] in space.operators for choice in search.choices())
+    assert 0 <= tiny.task(space=space).score(search.network()) <= 1
 
 
 @every_strategy

@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 
+from rfsearch import backbones
+from rfsearch.backbones import foreign
 from rfsearch.backbones.realise import realise
 from rfsearch.engine.config import Config, Request, settle
 from rfsearch.engine.measure import measure
@@ -14,7 +16,7 @@ from rfsearch.engine.run import Silent, carry_out, load
 from rfsearch.engine.start import open_run
 from rfsearch.errors import UserError
 from rfsearch.reporting import frames, records, write_report
-from rfsearch.spaces import Architecture
+from rfsearch.spaces import Architecture, Backbone
 from rfsearch.trials import read_json
 
 MINE = """
@@ -100,6 +102,20 @@ def test_from_start_to_report(tmp_path, make_request, space, strategy):
     with torch.no_grad():
         assert found(images).shape == (2, len(run.dataset.classes))
         assert torch.equal(alone.eval()(images), found(images))
+
+
+def test_a_network_is_exported_once_for_any_classes_and_channels(monkeypatch):
+    """Names of slots are checked before the data is known, and looked for again when it is."""
+    seen = []
+    real = foreign.capture
+    monkeypatch.setattr(foreign, "capture", lambda *given: seen.append(given) or real(*given))
+    shape = ("image_size", (18, 18))
+    found = [
+        backbones.slots(Backbone("mysearched:network", (("channels", c), ("classes", k), shape)))
+        for c, k in ((3, 10), (1, 4), (2, 10))
+    ]
+    assert found[0] == found[1] == found[2]
+    assert len(seen) == 1
 
 
 def test_what_others_networks_cannot_be_told(tmp_path, make_request):

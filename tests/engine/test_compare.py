@@ -11,14 +11,21 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from rfsearch.backbones.realise import realise
 from rfsearch.engine import compare as engine
+from rfsearch.engine.compare_cells import Cell, measured
 from rfsearch.engine.compare_plan import CompareRequest, digest, parse_arms
+from rfsearch.engine.config import Config
+from rfsearch.engine.export import export
 from rfsearch.engine.pace import Pace, equal_budget, expected_epochs
 from rfsearch.engine.plan import PLANS
+from rfsearch.engine.run import Silent, load_architecture
+from rfsearch.engine.start import load_data
 from rfsearch.errors import UserError
 from rfsearch.reporting import compare_data, compare_records, write_report
-from rfsearch.trials import read_json
+from rfsearch.trials import RunFolder, read_json, write_json
 
 SMALL = {
     "plan.test_images": 64,
@@ -132,6 +139,52 @@ def test_every_accuracy_comes_from_the_predictions(finished):
         table = pd.read_csv(finished / "cells" / row["cell"] / "predictions.csv")
         right = (table[f"found-{row['retrain_seed']}"] == table["label"]).mean()
         assert row["accuracy"] == pytest.approx(right)
+
+
+def test_another_metric_reaches_the_finals_and_the_page(finished, request_of, tmp_path):
+    """A cell measured again by it, against sums written out here; then the page."""
+    folder = shutil.copytree(finished, tmp_path / "by-metric")
+    first = engine.open_comparison(request_of(folder, resume=True), Silent()).first
+    settings = {**first.config.settings, "metric.name": "balanced_accuracy"}
+    run = replace(first, config=replace(first.config, settings=settings),
+                  folder=RunFolder(folder / "cells" / "plain-0"))  # fmt: skip
+    cell = Cell("plain-0", "plain", "control", 0, 1, ())
+    told = measured(run, cell, load_architecture(run.folder))
+    table = pd.read_csv(run.folder.predictions)
+    by_class = (table["found-0"] == table["label"]).groupby(table["label"]).mean()
+    assert told["scores"] == [pytest.approx(by_class.mean())]
+    assert told["accuracies"] == read_json(run.folder.metrics)["accuracies"]
+    assert engine._final(told, 0, "plain-0")["score"] == told["scores"][0]
+
+    config, finals = read_json(folder / "config.json"), pd.read_csv(folder / "finals.csv")
+    config["definition"]["settings"]["metric.name"] = "balanced_accuracy"
+    write_json(folder / "config.json", config)
+    finals.assign(score=0.123).to_csv(folder / "finals.csv", index=False)
+    page = write_report(folder).read_text()
+    assert "Mean test balanced accuracy: pmpl 12.3" in page
+    assert "<h2>Balanced accuracy and cost</h2>" in page
+    assert "test accuracy" not in page
+    assert {one.score for one in compare_data.points(compare_records.read(folder))} == {0.123}
+
+
+@pytest.mark.parametrize("cell", ["pmpl-1", "plain-0", "sample01-1"])
+def test_a_cell_is_exported_as_its_first_training_left_it(cell, finished, tmp_path):
+    """By its predictions, on test data made anew."""
+    folder = finished / "cells" / cell
+    export(folder, "torch", tmp_path)
+    made = load_data(Config.from_json(read_json(folder / "config.json"), ""))
+    mean, std = (torch.tensor(one)[:, None, None] for one in (made.mean, made.std))
+    network = realise(load_architecture(RunFolder(folder))).eval()
+    network.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
+    predicted = network((made.test.pixels / 255 - mean) / std).argmax(1)
+    assert predicted.tolist() == pd.read_csv(folder / "predictions.csv")["found-0"].tolist()
+
+
+def test_a_cell_that_is_not_finished_is_not_exported(finished, tmp_path):
+    folder = shutil.copytree(finished / "cells" / "pmpl-0", tmp_path / "pmpl-0")
+    (folder / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"not finished.*--resume"):
+        export(folder, "torch")
 
 
 def test_the_plan_gives_the_same_numbers_however_often_it_is_stopped(

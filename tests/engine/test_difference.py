@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rfsearch.engine.difference import LEVEL, paired_difference
+from rfsearch.engine.difference import LEVEL, paired_difference, resampled_difference
+from rfsearch.training.metrics import accuracy
 
 
 def clustered(rng, clusters, first=0.85, second=0.8, spread=0.15, seeds=2):
@@ -101,6 +102,26 @@ def test_one_source_tells_nothing():
     found = paired_difference(right, ~right, np.zeros(3, np.int64))
     assert found["interval"] == [-1, 1]
     assert found["found_minus_plain"] == pytest.approx(1 / 3)
+
+
+def test_a_bootstrap_of_accuracies_is_the_t_interval():
+    """Of trainings that each have labels and logits; the same sources drawn for both."""
+    first, second, sources = clustered(np.random.default_rng(6), 150)
+    labels = np.random.default_rng(7).integers(3, size=len(sources))
+    logits = [[np.eye(3)[(labels + ~right) % 3] for right in side] for side in (first, second)]
+    told = resampled_difference(accuracy, labels, *logits, sources)
+    expected = paired_difference(first, second, sources)
+    assert told["found_minus_plain"] == pytest.approx(expected["found_minus_plain"])
+    assert {k: told[k] for k in ("sources", "seeds", "level")} == {
+        k: expected[k] for k in ("sources", "seeds", "level")
+    }
+    low, high = expected["interval"]
+    assert told["interval"] == pytest.approx([low, high], abs=0.12 * (high - low))
+    assert resampled_difference(accuracy, labels, *logits, sources) == told
+    same = resampled_difference(accuracy, labels, logits[0], logits[0], sources)
+    assert (same["found_minus_plain"], same["interval"]) == (0, [0, 0])
+    one = resampled_difference(accuracy, labels, *logits, np.zeros(len(labels), np.int64))
+    assert one["interval"] == [-1, 1]
 
 
 def test_swapping_the_networks_mirrors_the_interval():

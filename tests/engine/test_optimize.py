@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 
 import rfsearch
 from rfsearch import data
+from rfsearch.engine.export import export_and_tell
 from rfsearch.engine.optimize import Options, optimize_and_tell
 from rfsearch.engine.optimized import OptimizedFolder
 from rfsearch.engine.retrain import NETWORKS, Retraining, dataset, settled
@@ -106,6 +109,12 @@ def test_both_networks_meet_the_same_images_of_a_seed(tmp_path):
     assert not torch.equal(first, third)
 
 
+def test_a_training_of_fewer_steps_than_are_timed_goes_through(tmp_path):
+    few = ("plan.images=32", "plan.retrain_epochs=1", "plan.retrain_seeds=1")
+    told = optimize_and_tell("resnet18", options(tmp_path / "few", assignments=(*TINY, *few)))
+    assert (tmp_path / "few" / "metrics.json").exists(), told
+
+
 def test_what_was_trained_is_loaded_and_reaches_the_same(retrained):
     """The two files alone, on test data made anew."""
     folder, _ = retrained
@@ -123,6 +132,25 @@ def test_what_was_trained_is_loaded_and_reaches_the_same(retrained):
     right = one((made.test.pixels / 255 - mean) / std).argmax(1) == made.test.labels
     assert float(right.float().mean()) == pytest.approx(
         read(folder / "metrics.json")["networks"]["proposed"]["accuracies"][0])  # fmt: skip
+
+
+def test_what_was_trained_is_exported(retrained, tmp_path, monkeypatch):
+    folder, _ = retrained
+    told = export_and_tell(folder, "code", tmp_path)
+    assert "random" not in told.replace("random images", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    network = importlib.import_module("network").load(tmp_path / "network.pt")
+    monkeypatch.delitem(sys.modules, "network")
+    x = torch.randn(2, 1, 16, 16)
+    torch.testing.assert_close(network(x), rfsearch.load(folder)(x))
+
+
+def test_weights_that_are_random_or_missing_are_told_when_exported(untrained, retrained, tmp_path):
+    assert "not retrained (--retrain)" in export_and_tell(untrained, "torch", tmp_path / "away")
+    stopped = shutil.copytree(retrained[0], tmp_path / "stopped")
+    (stopped / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"not trained yet; go on .* --resume"):
+        export_and_tell(stopped, "torch")
 
 
 def test_architecture_json_alone_rebuilds_the_network(untrained, tmp_path):

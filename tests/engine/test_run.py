@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,9 @@ from rfsearch.engine.run import carry_out, load
 from rfsearch.engine.start import load_data, open_run, prepare, stored_record
 from rfsearch.errors import UserError
 from rfsearch.operators import fused
-from rfsearch.training.evaluation import predict
+from rfsearch.reporting import write_report
+from rfsearch.training.evaluation import outputs, predict
+from rfsearch.training.metrics import METRICS
 from rfsearch.trials import (
     Claim,
     History,
@@ -358,10 +361,10 @@ def measured(never_stopped):
 
     def counting(network, images, augmentation):
         reads.append((id(network), images is never_stopped.dataset.test, len(images)))
-        return predict(network, images, augmentation)
+        return outputs(network, images, augmentation)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "predict", counting)
+        patch.setattr(measure, "outputs", counting)
         patch.setattr(type(never_stopped.dataset.test), "to", lambda self, _: self, raising=True)
         measure.measure(never_stopped)
     return never_stopped, reads
@@ -391,6 +394,36 @@ def test_the_loaded_network_reaches_its_accuracy_exactly(measured):
     assert [int(row["found-0"]) for row in rows] == predicted.tolist()
     assert [int(row["label"]) for row in rows] == test.labels.tolist()
     assert [int(row["source"]) for row in rows] == test.sources.tolist()
+
+
+def test_another_metric_scores_and_is_reported(measured, tmp_path):
+    """Balanced accuracy by sums written out here; accuracies stay beside it."""
+    folder = RunFolder(shutil.copytree(measured[0].folder.path, tmp_path / "run"))
+    settings = {**measured[0].config.settings, "metric.name": "balanced_accuracy"}
+    opened = replace(
+        measured[0], folder=folder, config=replace(measured[0].config, settings=settings)
+    )
+    before = read_json(folder.metrics)
+    folder.metrics.unlink()
+    measure.measure(opened)
+    after = read_json(folder.metrics)
+    rows = list(csv.DictReader(folder.predictions.read_text().splitlines()))
+    for kind, column in (("adapted", "adapted"), ("found", "found-0"), ("plain", "plain-0")):
+        told = {}
+        for row in rows:
+            told.setdefault(row["label"], []).append(row[column] == row["label"])
+        network = after["networks"][kind]
+        assert network["scores"] == [pytest.approx(np.mean([np.mean(v) for v in told.values()]))]
+        assert network["score"] == network["scores"][0]
+        assert network["accuracies"] == before["networks"][kind]["accuracies"]
+    gap = after["networks"]["found"]["score"] - after["networks"]["plain"]["score"]
+    assert after["difference"]["found_minus_plain"] == pytest.approx(gap)
+    assert after["difference"]["interval"][0] < gap < after["difference"]["interval"][1]
+    page = write_report(folder.path).read_text()
+    assert "test balanced accuracy" in page
+    assert f"balanced accuracy {100 * after['networks']['found']['score']:.1f}" in page
+    assert "test balanced accuracy" not in write_report(measured[0].folder.path).read_text()
+    assert run.new_task(opened).metric is METRICS["balanced_accuracy"]
 
 
 def test_metrics_follow_from_the_predictions(measured):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from rfsearch.reporting import figure_data, frames, nulls
@@ -31,6 +33,23 @@ def test_slots_reach_over_the_enhancer(records):
     assert (last["operator"], last["kernel"], last["map_w"]) == ("identity", 0, 2)
     assert last["field_plain_h"] == 491  # MobileNetV2's own field, whatever the image
     assert list(table["short"]) == [str(block) for block in range(2, 18)]
+
+
+def test_a_slot_begins_at_its_convolution_where_the_enhancer_before_is_a_child_of_it(records):
+    """`enhance_input` of conv2 runs before it, and belongs to conv1's slot."""
+    ran = [("conv1", "conv"), ("norm1", "norm"), ("conv2.enhance_input.operator", "pool"),
+           ("conv2", "conv"), ("norm2", "norm"), ("head", "linear")]  # fmt: skip
+    sides, strides = [16, 16, 16, 8, 8, 1], [1, 1, 1, 2, 1, 1]
+    layers = pd.DataFrame(ran, columns=["name", "kind"]).assign(
+        height=sides, width=sides, stride_h=strides, stride_w=strides, field_h=[3, 3, 7, 9, 9, 15]
+    )
+    choice = records.architecture["choices"][0]
+    choices = [{**choice, "slot": slot} for slot in ("conv1", "conv2")]
+    told = replace(records, layers=layers, plain_layers=layers,
+                   architecture={**records.architecture, "choices": choices})  # fmt: skip
+    table = frames.slots(told)
+    assert table["field_found_h"].tolist() == [7, 9]
+    assert table[["map_h", "stride_h"]].to_numpy().tolist() == [[16, 1], [8, 2]]
 
 
 def test_fields_are_one_chart_where_axes_agree(records):

@@ -22,6 +22,12 @@ HERE = Path(__file__).with_name("tiny_task.py")
 SSP = Space("tiny", "paper", (Operator("identity"), Operator("max_pool", (("kernel", 3),)),
                               Operator("ssp")))  # fmt: skip
 
+POOL = Operator("pf_max", (("kernel", 3),))
+INSTEAD = Space("tiny", "replace", (Operator("conv"), Operator("dilated", (("dilation", 2),)),
+                                    POOL))  # fmt: skip
+MIXED = Space("mixed", "residual", (Operator("identity"), Operator("avg_pool", (("kernel", 3),)),
+                                    POOL), replacing=1)  # fmt: skip
+
 
 def _load():
     spec = importlib.util.spec_from_file_location("tiny_task", HERE)
@@ -33,7 +39,7 @@ def _load():
 tiny = _load()
 
 
-@pytest.mark.parametrize("space", [tiny.SPACE, SSP], ids=lambda space: space.form)
+@pytest.mark.parametrize("space", [tiny.SPACE, SSP, INSTEAD, MIXED], ids=lambda one: one.kind)
 def test_the_layer_choice_is_our_mixture(space):
     """Forward at random α, and the gradients of weights and α."""
     search = tiny.begin("nni-darts", space=space, costs=None)

@@ -7,6 +7,7 @@ import gc
 import json
 import runpy
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from rfsearch.spaces import Architecture, Backbone, Input
 from rfsearch.strategies.freezing import ranked
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.strategies.pmpl_search import Stages
+from rfsearch.training.recipe import Recipe
 
 TINY = Path(__file__).with_name("tiny_task.py")
 
@@ -294,19 +296,18 @@ def test_slots_take_turns_and_pass_over_the_frozen(tiny, form):
 
 @pytest.mark.parametrize("progressive", [True, False])
 def test_whichever_wins_alone_is_frozen(tiny, progressive):
-    """Law 8 again; eight slots, three steps an epoch: each steps three times in eight epochs."""
+    """Law 8 again: every slot steps three times, on a loss that says nothing."""
     for k, operator in enumerate(tiny.OPERATORS):
-        pmpl = tiny.search(
-            stages=(0, 8, 0), alpha_lr=1e-6, minimum_epochs=0, progressive=progressive,
-            relaxation="alone",
-        )  # fmt: skip
+        pmpl = tiny.search(relaxation="alone", minimum_epochs=0, progressive=progressive).pmpl
         with torch.no_grad():
             for alpha in pmpl.supernet.alphas().values():
                 alpha[k] += 2.0
-        frozen = [entry for record in tiny.records(pmpl) for entry in record["froze"]]
-        assert len(frozen) == len(pmpl.supernet.slots)
-        assert {tuple(entry["operators"]) for entry in frozen} == {(operator.label,)}
-        assert {entry["by"] for entry in frozen} == {"rule" if progressive else "deadline"}
+        for _ in range(3 * len(pmpl.supernet.slots)):
+            pmpl.step(lambda _: torch.zeros(()))
+        pmpl.finish()
+        assert len(pmpl.froze) == len(pmpl.supernet.slots)
+        assert {tuple(entry["operators"]) for entry in pmpl.froze} == {(operator.label,)}
+        assert {entry["by"] for entry in pmpl.froze} == {"rule" if progressive else "deadline"}
 
 
 def test_alpha_goes_to_what_is_best_alone(tiny, monkeypatch):
@@ -451,6 +452,29 @@ def test_a_search_learns(tiny):
     records = tiny.records(pmpl)
     assert records[-1]["loss"] < 0.6 * records[0]["loss"]
     assert pmpl.score(pmpl.network()) > 0.5
+
+
+# ---- weights of classes
+
+
+@pytest.mark.parametrize("loss", ["plain", "calibrated"])
+def test_rare_classes_weigh_as_much_in_the_loss_of_alpha(tiny, loss):
+    """By repeating the images of each class until all classes are as many."""
+    recipe = Recipe(batch_size=16, class_weights="balanced")
+    few = tiny.splits(48, 36, 20)
+    labels = few.alpha.labels
+    keep = torch.cat([torch.where(labels == k)[0][:count] for k, count in enumerate((8, 4, 2))])
+    few = replace(few, alpha=few.alpha.take(keep))
+    criterion = tiny.search(data=few, recipe=recipe, alpha_loss=loss).criterion
+    logits = torch.randn(14, 3, generator=torch.Generator().manual_seed(0))
+    logits[:4, 0] += 3  # right, and of a class that is frequent
+    told = float(criterion(logits, few.alpha.labels))
+    as_many = torch.tensor([*range(8), *range(8, 12), *range(8, 12), *(4 * (12, 13))])
+    plain = tiny.search(data=few, alpha_loss=loss).criterion
+    assert told == pytest.approx(
+        float(plain(logits[as_many], few.alpha.labels[as_many])), rel=1e-5
+    )
+    assert told != pytest.approx(float(plain(logits, few.alpha.labels)), rel=1e-3)
 
 
 # ---- masking

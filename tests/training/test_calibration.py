@@ -20,21 +20,34 @@ def batch(loudness=1.0, seed=0):
     return logits * loudness, labels
 
 
-def by_scipy(logits, labels):
+def by_scipy(logits, labels, weight=None):
     values = logits.double().numpy()
+    each = np.ones(len(labels)) if weight is None else weight.double().numpy()[labels.numpy()]
 
     def loss(t):
         scaled = math.exp(t) * values
         total = np.log(np.exp(scaled - scaled.max(1, keepdims=True)).sum(1)) + scaled.max(1)
-        return (total - scaled[np.arange(len(scaled)), labels.numpy()]).mean()
+        losses = total - scaled[np.arange(len(scaled)), labels.numpy()]
+        return (each * losses).sum() / each.sum()
 
-    return math.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x)
+    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
+    return math.exp(best.x), best.fun
 
 
 @pytest.mark.parametrize("loudness", [0.2, 1.0, 5.0])
 def test_the_scale_is_the_best(loudness):
     logits, labels = batch(loudness)
-    assert float(best_scale(logits, labels)) == pytest.approx(by_scipy(logits, labels), rel=1e-3)
+    scale, _ = by_scipy(logits, labels)
+    assert float(best_scale(logits, labels)) == pytest.approx(scale, rel=1e-3)
+
+
+def test_the_scale_is_the_best_where_classes_weigh():
+    logits, labels = batch()
+    weight = torch.tensor([8.0, 0.1, 0.1, 0.1, 4.0])
+    scale, loss = by_scipy(logits, labels, weight)
+    assert float(best_scale(logits, labels, weight)) == pytest.approx(scale, rel=1e-3)
+    assert float(calibrated_cross_entropy(logits, labels, weight)) == pytest.approx(loss, rel=1e-4)
+    assert scale != pytest.approx(by_scipy(logits, labels)[0], rel=1e-2)
 
 
 def test_the_loss_does_not_hang_on_how_loud_the_logits_are():
