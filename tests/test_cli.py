@@ -577,7 +577,7 @@ def test_the_readme_tells_what_is_there():
     known = {option for options in OPTIONS.values() for option in options}
     assert set(re.findall(r"(?<![\w-])--\w[\w-]*", text)) <= known
     for link in re.findall(r"\]\(([^)]+)\)", text):
-        assert link.startswith("https://") or (TOP / link).exists(), link
+        assert link.startswith("https://") or (TOP / link.partition("#")[0]).exists(), link
     keys = [*all_keys(), *keys_of(OF_EXPORT)]
     for assignment in re.findall(r"--set (\w+\.\w+=\w+)", text):
         assert parse([assignment], keys)
