@@ -95,7 +95,8 @@ def test_stopped_anywhere_and_resumed_it_is_as_if_never_stopped(name):
         state = search.state_dict()
         search = tiny.begin(name)
         search.load_state_dict(state)
-    assert (json.loads(json.dumps(lines)), [c.label for c in search.choices()]) == finished(name)[1]
+    told = json.loads(json.dumps(lines)), [choice.label for choice in search.choices()]
+    assert told == finished(name)[1]
 
 
 @every_strategy
