@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,9 +174,15 @@ def _timed(run: Run, module: nn.Module, shape: Shape) -> float:
 
 def milliseconds(run: Run, network: nn.Module, shape: Shape) -> float:
     """Median of one image through a module in evaluation mode."""
+    return by_turns(run, {"": network}, shape)[""]
+
+
+def by_turns(run: Run, networks: Mapping[str, nn.Module], shape: Shape) -> dict[str, float]:
+    """Milliseconds of one image through each module, the modules by turns: medians."""
     image = torch.rand(1, *shape, device=run.fabric.device)
     image = image.to(memory_format=torch.channels_last)
-    return 1000 * statistics.median(passes.seconds({"": network}, image, RUNS)[""])
+    taken = passes.seconds(networks, image, RUNS)
+    return {name: 1000 * statistics.median(seconds) for name, seconds in taken.items()}
 
 
 def cache(run: Run, spots: Sequence[Spot]) -> Path:

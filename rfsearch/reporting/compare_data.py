@@ -87,13 +87,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of whole networks: predicted by the table of operators, and measured.
+    """Milliseconds of whole networks: predicted by the table of operators, and measured, where
+    the plain network takes ``plain``, as it did when the table was made.
 
     ``error`` is the mean of |predicted − measured| / measured, ``bias`` that of the signed one.
     """
 
     predicted: tuple[float, ...]
     measured: tuple[float, ...]
+    plain: float
     choices: tuple[tuple[str, ...], ...]
     error: float
     bias: float
@@ -262,13 +264,14 @@ def latency(records: CompareRecords) -> Latency | None:
     """The table of operators against whole networks; None where nothing was measured."""
     if records.latency is None:
         return None
-    networks = records.latency["networks"]
+    networks, plain = records.latency["networks"], float(records.latency["backbone_ms"])
     predicted = [float(one["predicted_ms"]) for one in networks]
-    measured = [float(one["measured_ms"]) for one in networks]
+    measured = [plain * one["measured_ms"] / one.get("plain_ms", plain) for one in networks]
     off = [(p - m) / m for p, m in zip(predicted, measured, strict=True)]
     return Latency(
         tuple(predicted),
         tuple(measured),
+        plain,
         tuple(tuple(one["choices"]) for one in networks),
         sum(map(abs, off)) / len(off),
         sum(off) / len(off),

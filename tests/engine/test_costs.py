@@ -104,13 +104,14 @@ def test_predicted_latency_is_the_sum_over_slots(opened, tiny_space, monkeypatch
     space, slots = spaces.load_space(tiny_space), slot_names(opened)
     table = (10.0, tuple((0.0, 1.0, 2.0) for _ in slots))
     monkeypatch.setattr(compare_latency, "latency_table", lambda *_: table)
-    monkeypatch.setattr(compare_latency, "milliseconds", lambda *_: 40.0)
+    times = {"plain": 20.0, "whole": 40.0}
+    monkeypatch.setattr(compare_latency, "by_turns", lambda *_: times)
     held = [(0,) * 6, (2, 1, 0, 2, 1, 1)]
     networks = [describe(opened, space.choose(slots, indices)) for indices in held]
     told = compare_latency.latency_check(opened, networks * 11)
     assert len(told["networks"]) == 20
     assert [one["predicted_ms"] for one in told["networks"][:2]] == [10.0, 17.0]
-    assert {one["measured_ms"] for one in told["networks"]} == {40.0}
+    assert {(one["measured_ms"], one["plain_ms"]) for one in told["networks"]} == {(40.0, 20.0)}
     assert told["networks"][0]["choices"] == ["identity"] * 6
 
 
