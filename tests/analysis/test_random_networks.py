@@ -30,7 +30,7 @@ from tests.analysis.drawings import (
     stacks,
 )
 
-EXAMPLES, PARTS = 140, 16  # 2,240 networks a run
+EXAMPLES, PARTS = 126, 16  # 2,016 networks a run
 drawn_at_will = settings(suppress_health_check=list(HealthCheck))
 sizes = st.tuples(st.integers(5, 10), st.integers(5, 10))
 
