@@ -198,6 +198,30 @@ def test_an_exported_network_is_read_where_this_package_is_not(residual_network,
     assert told.returncode == 0, told.stderr
 
 
+class Bare(nn.Module):
+    """Convolutions that neither norm nor activation follows: enhancers stand in them."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(n, 4, 3, padding=1) for n in (1, 4, 4, 4))
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = conv(x) + 1
+        return x.mean((2, 3))
+
+
+def test_an_enhancer_in_a_convolution_leaves_with_it():
+    supernet = rfsearch.supernet(Bare(), image_size=20)
+    assert {slot.place for slot in supernet.slots.values()} == {
+        f"{slot}.enhance" for slot in supernet.slots
+    }
+    supernet.keep({slot: (1 + i,) for i, slot in enumerate(supernet.slots)})
+    network = supernet.export()
+    assert ours(network) == []
+    same_outputs(supernet, network, X)
+
+
 @pytest.mark.parametrize("space", ["pmpl", "kernels", "dilations", "pflayer", "both"])
 def test_every_space_leaves_as_torchs_own_modules(space, tmp_path):
     if space == "both":
