@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "PMPL": "rfsearch.strategies.pmpl:PMPL",
     "analyze": "rfsearch.engine.analyze:analyze",
+    "calibrated_cross_entropy": "rfsearch.training.calibration:calibrated_cross_entropy",
+    "estimate_statistics": "rfsearch.training.statistics:estimate",
     "export": "rfsearch.engine.export:export",
     "load": "rfsearch.engine.run:load",
     "run": "rfsearch.engine.whole:run",

@@ -350,6 +350,9 @@ def test_a_finished_run_is_exported(finished, tmp_path):
     assert "IMAGE_SIZE = (48, 48)" in text
     assert "CHANNELS = 1" in text
     assert "rfsearch" not in text.split('"""', 2)[2]
+    for place in (out / "network.py", out / "network.py" / "below"):
+        told = mistake("export", folder, "--format", "code", "--out", place, folder=folder)
+        assert f"--out {place} cannot be written: Not a directory; name another" in told
 
 
 def test_a_run_that_is_not_finished_is_not_exported(finished, tmp_path):

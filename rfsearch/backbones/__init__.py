@@ -107,6 +107,11 @@ def convolutions(backbone: spaces.Backbone, network: nn.Module) -> tuple[str, ..
     return foreign.read(backbone).anatomy.convolutions
 
 
+def unread(backbone: spaces.Backbone) -> str:
+    """Why the layers of a network cannot be told; empty where they can, as those of ours can."""
+    return "" if backbone.name in BACKBONES else foreign.read(backbone).unread
+
+
 def replaceable(
     backbone: spaces.Backbone, network: nn.Module, space: spaces.Space
 ) -> tuple[tuple[Slot, ...], tuple[tuple[str, str], ...]]:

@@ -8,6 +8,7 @@ first convolution and the last layer are replaced by new ones that fit.
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,9 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.diagnosis import first_line
+from rfsearch.analysis.follow import follow
 from rfsearch.analysis.inputs import channels_of
 from rfsearch.backbones.anatomy import Anatomy, anatomy
 from rfsearch.backbones.slots import Slot
@@ -38,10 +41,12 @@ class Body:
 
     Attributes:
         classes: outputs it was made with, before its head is replaced.
+        unread: why its layers cannot be told; empty where they can.
     """
 
     anatomy: Anatomy
     classes: int
+    unread: str
 
 
 def wish(backbone: Backbone) -> Wish:
@@ -96,7 +101,7 @@ def read(backbone: Backbone) -> Body:
     """The backbone built once and read; its weights are forgotten, and no generator moves."""
     wished = wish(backbone)
     assert wished.image_size is not None
-    found = _anatomy(backbone.name, wished.image_size)
+    found, unread = _anatomy(backbone.name, wished.image_size)
     with torch.random.fork_rng(devices=[]):
         network = _made(backbone.name, wished)
         images = torch.zeros(2, channels_of(network), *wished.image_size)
@@ -106,16 +111,26 @@ def read(backbone: Backbone) -> Body:
             f"{backbone.name} gives {classes} outputs for {wished.classes} classes, and no linear "
             "layer or convolution at its end could be replaced; let it give as many as classes"
         )
-    return Body(found, classes)
+    return Body(found, classes, unread)
 
 
 @lru_cache(REMEMBERED)
-def _anatomy(name: str, image_size: tuple[int, int]) -> Anatomy:
+def _anatomy(name: str, image_size: tuple[int, int]) -> tuple[Anatomy, str]:
     """Of the network with its own channels and classes: others change the first convolution and
-    the last layer, and neither their names nor any slot."""
+    the last layer, and neither their names nor any slot. And why its layers cannot be told."""
     with torch.random.fork_rng(devices=[]):
         network = load(name, wish=Wish(image_size=image_size)).module
-        return anatomy(network, capture(network, image_size, channels_of(network)))
+        program = capture(network, image_size, channels_of(network))
+        return anatomy(network, program), _unread(program)
+
+
+def _unread(program: ExportedProgram) -> str:
+    """Why the walk stops; empty where it does not."""
+    try:
+        deque(follow(program), maxlen=0)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _made(name: str, wished: Wish) -> nn.Module:

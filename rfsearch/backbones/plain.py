@@ -20,19 +20,19 @@ PACKAGE = __name__.partition(".")[0]
 def plain(network: nn.Module, slots: Iterable[Slot]) -> nn.Module:
     """The network, changed in place; names, weights and outputs stay."""
     for slot in slots:
-        for place in {slot.name, slot.place}:
+        for place in (slot.name, slot.place):
             path, _, leaf = place.rpartition(".")
             parent = network.get_submodule(path)
-            if leaf in parent._modules:
-                parent._modules[leaf] = traced(parent.get_submodule(leaf))
+            found = parent._modules.get(leaf)
+            if found is not None and _is_ours(found):
+                parent._modules[leaf] = traced(found)
         _hook(network, slot)
     return network
 
 
 def traced(module: nn.Module) -> nn.Module:
-    """As torch's modules alone, which share its weights."""
-    if not any(_is_ours(part) for part in module.modules()):
-        return module
+    """One of ours as torch's modules alone, which share its weights. Of others only the graph of
+    their forward would be left, without the hooks that run an enhancer there."""
     try:
         return fx.symbolic_trace(module)
     except (fx.proxy.TraceError, RuntimeError, TypeError):

@@ -27,7 +27,7 @@ from rfsearch.data.splits import Collection, Indices, assemble, check_counts, cu
 from rfsearch.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""What counts as an image, as in torchvision."""
+"""What counts as an image, as in torchvision; other files, and hidden ones, are passed over."""
 DEFAULT_SIZE = (64, 64)
 WORKERS = min(8, os.cpu_count() or 1)
 MODES = {1: "L", 3: "RGB"}
@@ -126,11 +126,16 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
+    """Below a class folder; what is hidden may hold images twice (``.ipynb_checkpoints``)."""
     found = []
     for parent, _, names in sorted(os.walk(folder, followlinks=True)):
-        here = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        here = (Path(parent, name) for name in sorted(names))
         found += [path for path in here if path.suffix.lower() in EXTENSIONS]
-    return found
+    return [path for path in found if not _hidden(path.relative_to(folder))]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def collection(

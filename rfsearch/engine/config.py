@@ -296,6 +296,11 @@ def _check_backbone(config: Config) -> None:
     backbone = config.backbone_for(10, 3)
     space = spaces.load_space(config.space)
     config.group(SlotSettings).choose(backbones.slots(backbone, space))
+    if why := backbones.unread(backbone):
+        raise UserError(
+            f"{why}. A run tells of every layer in the end; rfsearch.supernet, for a loop of your "
+            "own, does not"
+        )
     if config.pretrained:
         published.weights(backbone)
 

@@ -10,7 +10,7 @@ from torch import nn
 from rfsearch.engine.optimized import OptimizedFolder
 from rfsearch.engine.run import final_weights, load, load_architecture
 from rfsearch.engine.settings import OF_EXPORT, Scalar, keys_of, parse
-from rfsearch.engine.start import KINDS
+from rfsearch.engine.start import KINDS, check_place
 from rfsearch.errors import UserError
 from rfsearch.exporting import Exported, ExportSettings, Subject, check_format, write
 from rfsearch.spaces import Input
@@ -35,8 +35,7 @@ def export(
     check_format(format, settings)
     subject = subject_of(Path(run))
     folder = Path(out) if out is not None else RunFolder(Path(run)).export
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; name a folder")
+    check_place(RunFolder(folder))
     return write(subject, format, folder, settings)
 
 

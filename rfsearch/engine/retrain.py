@@ -31,8 +31,9 @@ from rfsearch.errors import UserError, unknown
 from rfsearch.optimize.proposal import Optimized
 from rfsearch.seeds import stream
 from rfsearch.training import checkpoint
-from rfsearch.training.evaluation import predict
+from rfsearch.training.evaluation import outputs
 from rfsearch.training.fit import Fit
+from rfsearch.training.metrics import accuracy, check_classes, named
 from rfsearch.training.processes import fabric
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 NETWORKS = ("original", "proposed")
-GROUPS = ("recipe", "augment", "digits", "data")
+GROUPS = ("recipe", "metric", "augment", "digits", "data")
 """Groups of settings that a retraining has."""
 TIMED = 3
 """Steps behind the cost that is told first."""
@@ -81,7 +82,7 @@ class Training:
     """What is asked of a retraining.
 
     Attributes:
-        settings: recipe, augmentation and data, by key.
+        settings: recipe, metric, augmentation and data, by key.
     """
 
     data: str
@@ -115,7 +116,7 @@ def settled(spec: str, budget: str, seed: int, assignments: tuple[str, ...]) -> 
         )
     plan |= {key: int(value) for key, value in given.items() if key in plan}
     settings = usual | {key: value for key, value in given.items() if key in usual}
-    for group in ("recipe", "augment", "digits"):
+    for group in ("recipe", "metric", "augment", "digits"):
         settings_table.group(settings_table.GROUPS[group], settings)
     made = TrainingPlan(**{key.removeprefix("plan."): value for key, value in plan.items()})
     return Training(spec, budget, seed, made, settings)
@@ -133,6 +134,7 @@ def dataset(training: Training, image_size: tuple[int, int], download: bool) -> 
         channels=int(training.settings["data.channels"]),
         settings=settings_table.group(DigitsSettings, training.settings),
     )
+    check_classes(str(training.settings["metric.name"]), len(made.classes), training.data)
     images, batch = len(made.search.training()), int(training.settings["recipe.batch_size"])
     if images < batch:
         raise UserError(
@@ -251,26 +253,30 @@ def _train(run: Retraining, kind: str, index: int) -> None:
 
 
 def _measured(run: Retraining) -> dict[str, Any]:
-    """Accuracies on the test split, cost and latency of both; and how they differ by seed."""
+    """Accuracies and scores by the metric on the test split, cost and latency of both; and how
+    scores differ by seed."""
     networks: dict[str, dict[str, Any]] = {kind: {} for kind in NETWORKS}
     test = run.dataset.test.to(run.fabric.device)
-    modules = {}
+    name, labels = str(run.training.settings["metric.name"]), test.labels.cpu().numpy()
+    metric, modules = named(name), {}
     for kind in NETWORKS:
-        right = []
+        told: dict[str, list[float]] = {"accuracies": [], "scores": []}
         for index in range(run.training.plan.retrain_seeds):
             modules[kind] = _trained(run, kind, index)
-            predicted = predict(modules[kind], test, run.augmentation)
-            right.append(float((predicted == test.labels).float().mean()))
-        networks[kind] |= {"accuracies": right, **spread(right), **_costs(run, kind)}
+            logits = outputs(modules[kind], test, run.augmentation).float().cpu().numpy()
+            told["accuracies"].append(accuracy(labels, logits))
+            told["scores"].append(metric.of(labels, logits))
+        networks[kind] |= {**told, **spread(told["scores"]), **_costs(run, kind)}
     for kind, latency in _latencies(run, modules).items():
         networks[kind]["latency"] = latency
-    before, after = (networks[kind]["accuracies"] for kind in NETWORKS)
+    before, after = (networks[kind]["scores"] for kind in NETWORKS)
     gaps = [b - a for a, b in zip(before, after, strict=True)]
     return {
         "data": run.training.data,
         "budget": run.training.budget,
         "plan": asdict(run.training.plan),
         "seed": run.training.seed,
+        "metric": name,
         "train_images": len(run.dataset.search.training()),
         "test": len(test),
         "networks": networks,

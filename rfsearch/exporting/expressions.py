@@ -162,9 +162,9 @@ def _indexed(node: fx.Node, show: Show) -> str:
 
 def _batch_norm(node: fx.Node, show: Show) -> str:
     x, weight, bias, mean, var, training, momentum, eps = map(show, node.args[:8])
-    if training == "True":
+    if training == "True" and mean != "None":
         raise UserError("code is for evaluation, and a norm of this network is always training")
-    return f"F.batch_norm({x}, {mean}, {var}, {weight}, {bias}, False, {momentum}, {eps})"
+    return f"F.batch_norm({x}, {mean}, {var}, {weight}, {bias}, {training}, {momentum}, {eps})"
 
 
 def _norm(node: fx.Node, show: Show) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,14 +29,14 @@ class ExportSettings:
 
 
 def folded(subject: Subject) -> Subject:
-    """The subject with every BatchNorm that alone reads a convolution folded into it; what stands
-    in its place is nn.Identity."""
+    """The subject with every BatchNorm that alone reads a convolution folded into it; in its place
+    stands what else it ran, or nn.Identity."""
     network = copy.deepcopy(subject.network)
     modules: dict[str, Any] = dict(network.named_modules())
     for conv, norm in pairs(subject):
         fused = fuse_conv_bn_eval(modules[conv], modules[norm])
         network.set_submodule(conv, fused)
-        network.set_submodule(norm, nn.Identity())
+        network.set_submodule(norm, _rest(modules[norm]))
     return replace(subject, network=network.eval())
 
 
@@ -52,6 +53,13 @@ def pairs(subject: Subject) -> Iterator[tuple[str, str]]:
         conv, norm = module_name(before), module_name(node)
         if called.count(conv) == called.count(norm) == 1 and _fit(modules, conv, norm):
             yield conv, norm
+
+
+def _rest(norm: nn.Module) -> nn.Module:
+    """What a norm runs behind itself: timm's have their activation in them, and an enhancer may
+    stand there."""
+    children = OrderedDict(norm.named_children())
+    return nn.Sequential(children) if children else nn.Identity()
 
 
 def _fit(modules: dict[str, nn.Module], conv: str, norm: str) -> bool:

@@ -16,6 +16,7 @@ from rfsearch.reporting.charts import Chart
 from rfsearch.reporting.colours import LIGHT
 from rfsearch.reporting.quantities import MISSING, count, plural, points, seconds
 from rfsearch.reporting.template import base, put, template
+from rfsearch.training.metrics import ACCURACY, named
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,14 @@ def trained_sentence(trained: dict[str, Any]) -> str:
     each = ", ".join(points(one) for one in gap["by_seed"])
     return (
         f"Trained alike on {trained['train_images']:,} images of {trained['data']} for "
-        f"{plan['retrain_epochs']} epochs: {before} of the test images right before, {after} "
+        f"{plan['retrain_epochs']} epochs: test {_metric(trained)} {before} before, {after} "
         f"after; {points(gap['mean'])} points (by seed {each}). "
         f"{plural(plan['retrain_seeds'], 'seed').capitalize()}: too few for a verdict."
     )
+
+
+def _metric(trained: dict[str, Any]) -> str:
+    return named(trained.get("metric", ACCURACY)).words
 
 
 def _spread(one: dict[str, Any]) -> str:
@@ -137,7 +142,7 @@ def _trained_rows(trained: dict[str, Any]) -> list[list[str]]:
     threads = both[0]["latency"]["threads"]
     device = both[0]["latency"]["device"]
     return [
-        [f"accuracy, test split, n = {len(both[0]['accuracies'])}", *map(_spread, both)],
+        [f"{_metric(trained)}, test split, n = {len(both[0]['accuracies'])}", *map(_spread, both)],
         [f"latency, one image, {device}, {plural(threads, 'thread')}",
          *(seconds(one["latency"]["seconds"]) for one in both)],
         ["training, all seeds", *(seconds(one["seconds"]) for one in both)],

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision import models
+from torchvision.models.resnet import Bottleneck
 
 from rfsearch.analysis import walk
 from rfsearch.backbones.pflayer import EffLayer, resnet50_hybrid, resnet50_max, vit_tiny_eff
+from rfsearch.operators.replacements import build_replacement
 
 # By hand, from torchvision's ResNet-50 with 25,557,032 parameters and 4,089,184,256 multiply-adds:
 # 9 w² weights and 2 w of its norm for each 3×3 convolution, at 56, 28, 14 and 7 pixels.
@@ -35,6 +38,17 @@ def test_size_cost_and_field(build, params, macs, field):
     assert analysis.totals.macs == macs
     trunk = [row for row in analysis.layers if row.name.startswith("layer4")]
     assert trunk[-1].field_h == trunk[-1].field_w == field
+
+
+def test_a_pool_of_the_space_keeps_the_norm_behind_it():
+    """In every slot, beside R50-max, whose blocks have none."""
+    with torch.device("meta"):
+        network = models.resnet50()
+        for block in network.modules():
+            if isinstance(block, Bottleneck):
+                block.conv2 = build_replacement("pf_max", block.conv2, {})
+    kept = sum(n * 2 * w for w, n, _ in WIDTHS)
+    assert sum(p.numel() for p in network.parameters()) == 14_232_232 + kept == 14_239_784
 
 
 def test_an_efflayer_is_pooling_between_two_convolutions():

@@ -26,7 +26,8 @@ BATCHES = (1, 4)
 
 STRANGER = """
 import json, sys
-sys.modules["rfsearch"] = None  # importing it raises from here on
+for name in ("rfsearch", "torchvision", "timm"):
+    sys.modules[name] = None  # importing it raises from here on
 import torch
 
 def code(folder):

@@ -78,9 +78,13 @@ def test_listing_is_torchvisions(tmp_path):
     save(tmp_path / "a" / "001a.jpg")
     (tmp_path / "a" / "notes.txt").write_text("no image")
     (tmp_path / ".hidden").mkdir()
+    for hidden in ("._000.png", ".ipynb_checkpoints/000-checkpoint.png"):  # torchvision reads them
+        save(tmp_path / "a" / hidden)
     listing = list_images(tmp_path)
     expected = ImageFolder(tmp_path, allow_empty=True)
-    assert [str(path) for path in listing.paths] == [path for path, _ in expected.samples]
+    shown = [path for path, _ in expected.samples if "/." not in path.removeprefix(str(tmp_path))]
+    assert len(shown) == len(expected.samples) - 2
+    assert [str(path) for path in listing.paths] == shown
     assert list(listing.classes) == [name for name in expected.classes if name != ".hidden"]
 
 

@@ -41,7 +41,7 @@ TINY = {
 }  # fmt: skip
 SMALLER = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
 OTHERS = ("pip", "optuna-dashboard", "pytest")
-GIVEN = "import torch, mydata; Flowers = lambda _: mydata.Flowers(8); batch = example()"
+GIVEN = "import torch; batch = example()"
 """What stands before the README's Python, which speaks of the reader's own things."""
 
 
@@ -170,8 +170,29 @@ def test_a_mistake_on_a_page_is_seen():
         check_shell("rfsearch export runs/NAME --fromat code")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@every_page
+def test_no_block_is_overlooked(page):
+    """Such as one that is indented; a drawing has no language."""
+    fences = re.findall(r"^ *```(.*)", page.read_text(), re.M)
+    assert set(fences[1::2]) <= {""}
+    named = list(filter(None, fences[::2]))
+    assert named == [language for language, _, _ in blocks(page)]
+    assert set(named) <= {"sh", "python"}
+
+
+@every_page
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+    for target, part in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
+            other = page.parent / target if target else page
+            assert other.exists(), target
+            assert not part or part in anchors(other), f"{target}#{part}"
+
+
+def anchors(page):
+    """What its headings are linked by."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}

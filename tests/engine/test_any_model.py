@@ -20,6 +20,7 @@ from rfsearch.spaces import Architecture, Backbone
 from rfsearch.trials import read_json
 
 MINE = """
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -39,6 +40,15 @@ class Network(nn.Module):
 
 def network():
     return Network()
+
+
+class Odd(Network):
+    def forward(self, x):
+        return super().forward(torch.special.bessel_j0(x))
+
+
+def odd():
+    return Odd()
 """
 MIXED = """
 description = "behind a convolution or in its place"
@@ -132,3 +142,9 @@ def test_what_others_networks_cannot_be_told(tmp_path, make_request):
             settle(Request(**{**vars(mine), "assignments": (*mine.assignments, assignment)}))
     with pytest.raises(UserError, match="brings its own weights"):
         settle(Request(**{**vars(mine), "pretrained": True}))
+
+
+def test_layers_that_could_not_be_told_in_the_end_are_told_first(tmp_path, make_request):
+    odd = request(tmp_path, make_request, backbone="mysearched:odd", image_size=16)
+    with pytest.raises(UserError, match=r"no rule for operator aten.special_bessel_j0.*supernet"):
+        settle(odd)

@@ -8,6 +8,7 @@ import importlib
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,6 +76,7 @@ def test_a_retraining_leaves_every_file_and_tells_what_happened(retrained):
     for kind in ("original", "proposed"):
         one = record["networks"][kind]
         assert len(one["accuracies"]) == 2
+        assert one["scores"] == one["accuracies"]
         assert one["mean"] == pytest.approx(sum(one["accuracies"]) / 2)
         assert one["sd"] == pytest.approx(
             abs(one["accuracies"][0] - one["accuracies"][1]) / 2**0.5
@@ -109,10 +111,25 @@ def test_both_networks_meet_the_same_images_of_a_seed(tmp_path):
     assert not torch.equal(first, third)
 
 
-def test_a_training_of_fewer_steps_than_are_timed_goes_through(tmp_path):
+def test_a_training_of_few_steps_goes_through_and_is_told_by_its_metric(tmp_path):
     few = ("plan.images=32", "plan.retrain_epochs=1", "plan.retrain_seeds=1")
-    told = optimize_and_tell("resnet18", options(tmp_path / "few", assignments=(*TINY, *few)))
-    assert (tmp_path / "few" / "metrics.json").exists(), told
+    by = "metric.name=likelihood"
+    told = optimize_and_tell("resnet18", options(tmp_path / "few", assignments=(*TINY, *few, by)))
+    record = read(tmp_path / "few" / "metrics.json")
+    assert record["metric"] == "likelihood"
+    for one in record["networks"].values():
+        assert one["scores"] == [one["mean"]] != one["accuracies"]
+        assert f"{100 * one['mean']:.1f} %" in told
+    assert "test likelihood" in told
+    assert "likelihood, test split" in (tmp_path / "few" / "report.html").read_text()
+
+
+def test_a_metric_that_says_nothing_of_so_few_classes_is_refused():
+    training = settled("mydata:two", "quick", 0, ("metric.name=top5_accuracy",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load", lambda *_, **__: SimpleNamespace(classes=("a", "b")))
+        with pytest.raises(UserError, match="needs 6 classes or more, and mydata:two has 2"):
+            dataset(training, (16, 16), download=False)
 
 
 def test_what_was_trained_is_loaded_and_reaches_the_same(retrained):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from rfsearch.backbones.slots import Slot, install
 from rfsearch.errors import UserError
 from rfsearch.exporting import FORMATS, Disagreement, ExportSettings, onnx_model, write
 from rfsearch.exporting.folding import folded, pairs
@@ -100,6 +101,32 @@ def test_folded_norms_agree_with_what_was_trained(form, subject, tmp_path):
     if form == "code":
         text = (tmp_path / "network.py").read_text()
         assert text.count("nn.BatchNorm2d(6)") == 2
+
+
+class Active(nn.BatchNorm2d):
+    """As timm's: a norm with what follows it inside."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.drop(super().forward(x)))
+
+
+def test_a_norm_leaves_what_it_runs_behind_itself(make_subject, tmp_path):
+    """Its activation, and an enhancer that a hook runs."""
+    norm = nn.BatchNorm2d(4)
+    install(norm, Slot("conv", "enhance", 4, 1, "after"), nn.MaxPool2d(3, 1, 1))
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), Active(4), nn.Conv2d(4, 4, 3), norm,
+                            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))  # fmt: skip
+    made = make_subject(network)
+    assert len(list(pairs(made))) == 2
+    write(made, "code", tmp_path, FOLDED)
+    text = (tmp_path / "network.py").read_text()
+    assert "BatchNorm" not in text
+    assert "ReLU" in text
+    assert "MaxPool2d" in text
 
 
 def test_a_state_dict_is_not_folded(subject, tmp_path):

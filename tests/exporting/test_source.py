@@ -209,6 +209,29 @@ def test_a_sequence_is_a_network(make_subject):
     same(make_subject(network))
 
 
+class Standardised(nn.Conv2d):
+    """As in NFNet: a norm of weights, which has no statistics to be run by."""
+
+    def forward(self, x):
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, training=True).reshape(self.weight.shape)
+        return F.conv2d(x, weight, self.bias)
+
+
+def test_a_norm_without_statistics_is_written_as_it_is(make_subject):
+    network = nn.Sequential(Standardised(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert "None, None, None, None, True" in same(make_subject(network, classes="abcd"))
+
+
+def test_a_norm_that_would_move_its_statistics_is_refused(make_subject):
+    class Moving(nn.BatchNorm2d):
+        def forward(self, x):
+            return F.batch_norm(x, self.running_mean, self.running_var, training=True).mean((2, 3))
+
+    with pytest.raises(UserError, match="a norm of this network is always training"):
+        source(make_subject(Moving(3)))
+
+
 def test_alike_modules_share_a_class(make_subject):
     torch.manual_seed(0)
     text = same(make_subject(resnet18(num_classes=3), side=32))
