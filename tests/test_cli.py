@@ -870,7 +870,7 @@ WRONG_ELSEWHERE = {
     "export torn --format code": ["torn/config.json, line 2"],
     "export compared --format code": ["a comparison", "compared/cells"],
     "export bare --format onx": ["'onx'", "did you mean 'onnx'", "torch, code, pt2, onnx"],
-    "export bare --format code --set recipe.lr=1": ["export.fold_bn alone"],
+    "export bare --format code --set recipe.lr=1": ["export.fold_bn, export.merge alone"],
     "export bare --format code --set export.fold_bn=maybe": ["export.fold_bn", "true or false"],
     "export bare --format torch --set export.fold_bn=true": ["fits no network", "code"],
     "analyze other": ["other", "config.json"],

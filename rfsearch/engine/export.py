@@ -18,7 +18,12 @@ from rfsearch.trials import RunFolder, read_json
 
 
 def export(
-    run: Path | str, format: str = "code", out: Path | str | None = None, *, fold_bn: bool = False
+    run: Path | str,
+    format: str = "code",
+    out: Path | str | None = None,
+    *,
+    fold_bn: bool = False,
+    merge: bool = False,
 ) -> Exported:
     """`rfsearch export` as a function.
 
@@ -27,11 +32,12 @@ def export(
         format: torch, code, pt2 or onnx.
         out: folder to write into; by default RUN/export.
         fold_bn: fold BatchNorm into the convolution before it.
+        merge: one convolution with a larger kernel where a slot adds two.
 
     Raises:
         UserError: a folder, a format or a network that cannot be exported, and why.
     """
-    settings = ExportSettings(fold_bn=fold_bn)
+    settings = ExportSettings(fold_bn=fold_bn, merge=merge)
     check_format(format, settings)
     subject = subject_of(Path(run))
     folder = Path(out) if out is not None else RunFolder(Path(run)).export
@@ -43,7 +49,8 @@ def export_and_tell(
     run: Path, form: str, out: Path | None = None, assignments: Iterable[str] = ()
 ) -> str:
     """The command: files, how far their outputs are from the network's, and what to know."""
-    made = export(run, form, out, fold_bn=bool(_settings(assignments)["export.fold_bn"]))
+    wanted = {key.partition(".")[2]: bool(one) for key, one in _settings(assignments).items()}
+    made = export(run, form, out, **wanted)
     agreement = made.agreement
     lines = [
         *map(str, made.files),

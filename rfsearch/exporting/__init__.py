@@ -18,6 +18,7 @@ from rfsearch.errors import UserError, unknown
 from rfsearch.exporting import onnx_model, program, source, state
 from rfsearch.exporting.agreement import Agreement, Disagreement
 from rfsearch.exporting.folding import ExportSettings, folded
+from rfsearch.exporting.merging import merged
 from rfsearch.exporting.subject import Subject
 from rfsearch.exporting.windows import warning
 
@@ -57,10 +58,10 @@ def check_format(name: str, settings: ExportSettings) -> None:
         raise unknown("format", name, FORMATS)
     if name == "onnx":
         onnx_model.check_libraries()
-    if name == "torch" and settings.fold_bn:
+    if name == "torch" and settings != ExportSettings():
         raise UserError(
-            "a state dict with folded norms fits no network of rfsearch; use --format code, "
-            "pt2 or onnx with export.fold_bn=true"
+            "a state dict with folded norms or merged convolutions fits no network of rfsearch; "
+            "use --format code, pt2 or onnx with export.fold_bn=true and export.merge=true"
         )
 
 
@@ -72,6 +73,7 @@ def write(subject: Subject, name: str, folder: Path, settings: ExportSettings) -
         Disagreement: the outputs would differ by more than rounding.
     """
     check_format(name, settings)
-    wanted = folded(subject) if settings.fold_bn else subject
+    wanted = merged(subject) if settings.merge else subject
+    wanted = folded(wanted) if settings.fold_bn else wanted
     files, agreement = FORMATS[name](wanted, folder)
     return Exported(files, agreement, None if name == "torch" else warning(wanted))

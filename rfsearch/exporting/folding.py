@@ -26,6 +26,11 @@ class ExportSettings:
     fold_bn: bool = setting(
         False, "fold BatchNorm into the convolution before it; not with --format torch"
     )
+    merge: bool = setting(
+        False,
+        "one convolution with a larger kernel where a slot adds two (pmpl.deadline=pair in spaces "
+        "such as dilations); not with --format torch",
+    )
 
 
 def folded(subject: Subject) -> Subject:

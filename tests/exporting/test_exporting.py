@@ -12,7 +12,9 @@ from rfsearch.backbones.slots import Slot, install
 from rfsearch.errors import UserError
 from rfsearch.exporting import FORMATS, Disagreement, ExportSettings, onnx_model, write
 from rfsearch.exporting.folding import folded, pairs
+from rfsearch.exporting.merging import merged
 from rfsearch.exporting.windows import warning
+from rfsearch.operators.replacements import Sum
 
 PLAIN, FOLDED = ExportSettings(), ExportSettings(fold_bn=True)
 HERE = all(map(importlib.util.find_spec, onnx_model.NEEDED))
@@ -101,6 +103,27 @@ def test_folded_norms_agree_with_what_was_trained(form, subject, tmp_path):
     if form == "code":
         text = (tmp_path / "network.py").read_text()
         assert text.count("nn.BatchNorm2d(6)") == 2
+
+
+@pytest.mark.parametrize("form", ["code", "pt2"])
+def test_convolutions_that_are_added_become_one(form, make_subject, tmp_path):
+    """Two dilations are a kernel of five; a convolution and a pool are left as they are."""
+    torch.manual_seed(0)
+    near, far = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 3, padding=2, dilation=2)
+    mixed = Sum([nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(3, 1, 1)])
+    network = nn.Sequential(Sum([near, far]), nn.BatchNorm2d(4), nn.ReLU(), mixed,
+                            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))  # fmt: skip
+    made = make_subject(network)
+    kernels = [one.kernel_size for one in merged(made).network.modules()
+               if isinstance(one, nn.Conv2d)]  # fmt: skip
+    assert kernels == [(5, 5), (3, 3)]
+    assert len(network[0].operators) == 2, "the network itself is left alone"
+    told = write(made, form, tmp_path, ExportSettings(merge=True, fold_bn=True))
+    assert told.agreement.difference <= 1e-5
+    if form == "code":
+        text = (tmp_path / "network.py").read_text()
+        assert text.count("nn.Conv2d(") == 2
+        assert "BatchNorm" not in text, "what has become one has a norm to fold"
 
 
 class Active(nn.BatchNorm2d):
