@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from rfsearch.errors import UserError
 from rfsearch.spaces import Architecture, Space
@@ -66,22 +69,23 @@ def record(study: optuna.Study, trial: Trial, space: Space, *, pairs: bool = Fal
     """
     import optuna
 
-    known = _by_number(study).get(trial.number)
+    with _answering():
+        known = _recorded(study, trial.number)
     if known is not None:
         if known.architecture != trial.architecture:
             raise ValueError(f"trial {trial.number} is in the study with another architecture")
         return
     held = trial.architecture.labels
     may_hold = optuna.distributions.CategoricalDistribution(_labels(space, pairs))
-    study.add_trial(
-        optuna.trial.create_trial(
-            state=optuna.trial.TrialState[STATES[trial.state]],
-            value=trial.score,
-            params=dict(held),
-            distributions=dict.fromkeys(held, may_hold),
-            user_attrs=_attributes(trial),
-        )
+    made = optuna.trial.create_trial(
+        state=optuna.trial.TrialState[STATES[trial.state]],
+        value=trial.score,
+        params=dict(held),
+        distributions=dict.fromkeys(held, may_hold),
+        user_attrs=_attributes(trial),
     )
+    with _answering():
+        study.add_trial(made)
 
 
 def read_trials(study: optuna.Study) -> tuple[Trial, ...]:
@@ -144,15 +148,64 @@ def _journal(path: Path) -> optuna.storages.BaseStorage:
 
 
 def _database(url: str) -> optuna.storages.BaseStorage:
-    """The message about one that does not answer leaves out the URL, which may hold a password."""
-    from optuna.storages import get_storage
+    """One that does not answer is told of without its URL, which may hold a password; nor is it
+    told with what its library raised, whose own words may hold it too.
+
+    A connection is open while it is used alone: hours pass between two trials.
+    """
+    from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     try:
-        return get_storage(url)
-    except (SQLAlchemyError, ImportError) as error:
-        kind, reason = url.partition("://")[0], str(error).splitlines()[0]
-        raise UserError(f"the {kind} storage cannot be opened: {reason}") from error
+        if url.startswith("redis"):
+            return get_storage(url)
+        return get_storage(RDBStorage(url, engine_kwargs={"poolclass": NullPool}))
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        kind = url.partition("://")[0]
+        reason = _without_secrets((str(error).splitlines() or [""])[0], url)
+    raise UserError(f"the {kind} storage cannot be opened: {reason}")
+
+
+def reach(url: str) -> None:
+    """A database that can be opened, or a `UserError`."""
+    _database(url)
+
+
+def public(url: str) -> str:
+    """A database's kind and place: its URL without user, password and query.
+
+    >>> public("postgresql://anna:secret@db.example:5432/studies?sslmode=require")
+    'postgresql://db.example:5432/studies'
+    """
+    kind, _, rest = url.partition("://")
+    return f"{kind}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """The text without the URL's user, password and query, encoded or not; the longest first."""
+    authority, at, rest = url.partition("://")[2].rpartition("@")
+    user, _, password = authority.partition(":")
+    query = rest.partition("?")[2]
+    secrets = {url, authority, password, user, query, unquote(password), unquote(user)}
+    secrets |= set(authority.split("/")) | set(authority.split("@")) | set(authority.split(":"))
+    for secret in sorted(secrets - {""}, key=len, reverse=True) if at or query else ():
+        text = text.replace(secret, "…")
+    return text
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """A database that answers no more is told of in a line."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        first = (str(error.__cause__ or error).splitlines() or [""])[0]
+        raise UserError(
+            f"the study's database does not answer: {first}; nothing is lost, go on by --resume"
+        ) from None
 
 
 def _lock(journal: Path) -> Path:
@@ -179,6 +232,14 @@ def _attributes(trial: Trial) -> dict[str, object]:
     }
     json.dumps(attributes, allow_nan=False)
     return attributes
+
+
+def _recorded(study: optuna.Study, number: int) -> Trial | None:
+    """The trial of this number alone: to read all, each time that one is added, would make long
+    studies slow."""
+    trials = study.get_trials(deepcopy=False)
+    found = [frozen for frozen in trials if frozen.user_attrs.get("number") == number]
+    return _trial(found[-1]) if found else None
 
 
 def _by_number(study: optuna.Study) -> dict[int, Trial]:

@@ -1,0 +1,132 @@
+"""A search and cells on a cluster of two nodes: the same as here, when one of them is killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rfsearch.engine import executors
+from rfsearch.engine.config import Request, settle
+from rfsearch.engine.on_ray import OnRay, contents, load, write_contents
+from rfsearch.errors import UserError
+
+TOP = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("ray_cluster.py")
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'"
+)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What the cluster's own process told."""
+    out = tmp_path_factory.mktemp("ray") / "found.json"
+    environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(out)],
+        env=environment, capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(out.read_text())
+
+
+@needs_ray
+@pytest.mark.slow
+def test_trials_are_those_made_here_when_a_node_is_killed(found):
+    here, there = found["here"], found["there"]
+    assert found["killed"]
+    assert [number for number, *_ in there["trials"]] == list(range(9)), "none lost, none twice"
+    assert there["trials"] == here["trials"]
+    assert there["weights"] == here["weights"]
+    on_victim = [found["victim"] in node for node in there["nodes"]]
+    assert any(on_victim)
+    assert not all(on_victim)
+    assert found["notes"] == ["Ray: room for 2 at a time on 2 nodes"]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_trial_that_dies_or_finds_no_memory_has_failed(found):
+    by_operator = {
+        "identity": ["complete", ""],
+        "max 3": ["failed", "WorkerCrashedError"],
+        "avg 3": ["failed", "OutOfMemoryError: CUDA out of memory"],
+    }
+    assert {label for label, *_ in found["dying"]} == set(by_operator)
+    for label, state, error in found["dying"]:
+        wanted, words = by_operator[label]
+        assert state == wanted
+        assert error.startswith(words)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_cells_are_those_made_here_and_their_progress_comes_back(found):
+    cells = found["cells"]
+    assert cells["there"] == cells["here"]
+    assert {"metrics.json", "predictions.csv", "study.journal"} < set(
+        cells["there"]["random-0"]["files"]
+    )
+    kinds = [tuple(one) for one in cells["heard"]]
+    assert kinds.count(("done", "plain-0")) == kinds.count(("done", "random-0")) == 1
+    assert kinds.count(("epoch", "plain-0")) == 1
+
+
+def test_a_missing_ray_names_the_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'rfsearch\[ray\]'"):
+        load()
+
+
+def test_mistakes_of_executors():
+    asked = {"backbone": "rfnet6", "strategy": "random"}
+    with pytest.raises(UserError, match="unknown executor 'rai'; did you mean 'ray'"):
+        settle(Request(**asked, executor="rai"))
+    with pytest.raises(UserError, match="--ray-address is for --executor ray"):
+        settle(Request(**asked, ray_address="auto"))
+    with pytest.raises(UserError, match="pmpl trains one supernet"):
+        settle(Request(backbone="rfnet6", executor="ray"))
+    for key, value in {"batch": 0, "retries": -1, "cpus": -1, "gpus": -2}.items():
+        with pytest.raises(UserError, match=rf"executor\.{key} must be"):
+            settle(Request(**asked, assignments=(f"executor.{key}={value}",)))
+    words = ("executor.batch=11",)
+    with pytest.raises(UserError, match=r"nni-evolution's population of 10; use --set"):
+        settle(Request(backbone="rfnet6", strategy="nni-evolution", assignments=words))
+
+
+def test_batches_are_larger_on_a_cluster_unless_told():
+    asked = {"backbone": "rfnet6", "strategy": "tpe"}
+    assert settle(Request(**asked)).settings["executor.batch"] == 1
+    assert settle(Request(**asked, executor="ray")).settings["executor.batch"] == 8
+    told = settle(Request(**asked, executor="ray", assignments=("executor.batch=3",)))
+    assert told.settings["executor.batch"] == 3
+
+
+@pytest.mark.parametrize("name", executors.EXECUTORS)
+def test_every_executor_is_made_without_a_connection(name):
+    assert executors.executor(name).trials is None or name != "inline"
+
+
+def test_a_folder_travels_whole(tmp_path):
+    (tmp_path / "a" / "checkpoint").mkdir(parents=True)
+    for name in ("metrics.json", "checkpoint/state.pt", "zebra"):
+        (tmp_path / "a" / name).write_bytes(name.encode())
+    files = contents(tmp_path / "a")
+    write_contents(tmp_path / "b", files)
+    assert contents(tmp_path / "b") == files
+    assert contents(tmp_path / "c") == {}
+
+
+def test_no_cluster_where_one_is_told():
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    config = settle(Request(backbone="rfnet6", strategy="random"))
+    told = r"no Ray cluster answers at nowhere"
+    with pytest.raises(UserError, match=told), OnRay("nowhere").session(config, print):
+        pass
