@@ -50,6 +50,8 @@ BETWEEN = 0.5
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
     "RAY_task_oom_retries": "0",  # Ray's default is without end; out of memory is a failed trial
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of weights that nobody asks for
+    "RAY_raylet_start_wait_time_s": "120",  # its 30 are too few where others compute
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of what it will do one day
 }
 """Set before Ray is loaded, where they are not set."""
@@ -116,7 +118,7 @@ class OnRay:
         make = self.needs.task(make_cell)
         places = {name: comparison.folder / "cells" / name for name in names}
         pending = {make.remote(parcel, n, contents(p), mailbox): n for n, p in places.items()}
-        lost = {}
+        lost: dict[str, Exception] = {}
         while pending:
             ready, _ = ray.wait(list(pending), num_returns=1, timeout=BETWEEN)
             for told in ray.get(mailbox.take.remote()):
@@ -126,9 +128,7 @@ class OnRay:
                     lost[name] = error
                 else:
                     listen("done", name, None)
-        if lost:
-            name, error = next(iter(lost.items()))
-            raise RuntimeError(f"{len(lost)} cells failed, the first of them {name}: {error}")
+        _tell_lost(ray, lost)
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,10 @@ def connect(ray: Any, address: str | None) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(where, logging_level=logging.WARNING, log_to_driver=True, **more)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
+    except Exception as error:  # Ray raises plain ones, too
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if where == "local":
+            raise UserError(f"Ray does not start on this machine: {first}") from error
         raise UserError(
             f"no Ray cluster answers at {where} ({first}); begin one with `ray start --head` and "
             "give the address that it tells by --ray-address"
@@ -418,15 +420,29 @@ def _mailbox() -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=there)(Mailbox).remote()
 
 
-def _brought(ray: Any, reference: Any, place: Path) -> str:
+def _brought(ray: Any, reference: Any, place: Path) -> Exception | None:
     """Write a cell's files into the comparison; the error of one that was lost."""
     try:
         write_contents(place, ray.get(reference))
     except UserError as error:
         raise UserError(_cause(error)) from None
     except ray.exceptions.RayError as error:
-        return str(getattr(error, "cause", None) or error)
-    return ""
+        return error
+    return None
+
+
+def _tell_lost(ray: Any, lost: dict[str, Exception]) -> None:
+    """Cells that their nodes could not make are the user's to make again; one that raised is a
+    fault of ours."""
+    for name, error in lost.items():
+        if isinstance(error, ray.exceptions.RayTaskError):
+            raise RuntimeError(f"cell {name} failed: {error}")
+    if lost:
+        name, error = next(iter(lost.items()))
+        raise UserError(
+            f"{len(lost)} cells were lost, the first of them {name} ({_cause(error)}); all others "
+            "are made: go on with --resume, with more --set executor.cpus if memory was short"
+        )
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -96,13 +96,16 @@ def attempt(task: Task, name: str, job: Job, tick: Tick) -> Made:
 
     A `UserError` is not the trial's: it would be the same in every one.
     """
-    began = time.perf_counter()
+    began, broke = time.perf_counter(), ""
     try:
         made = _made(task, name, job, tick)
     except UserError:
         raise
     except Exception as error:
-        made = failed(job, f"{type(error).__name__}: {error}")
+        broke = f"{type(error).__name__}: {error}"
+    if broke:
+        torch.cuda.empty_cache()  # what the trial held is free by now, and others may have it
+        made = failed(job, broke)
     seconds = time.perf_counter() - began
     return replace(made, tried=replace(made.tried, seconds=seconds))
 

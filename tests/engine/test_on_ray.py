@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from rfsearch.engine import executors
 from rfsearch.engine.config import Request, settle
-from rfsearch.engine.on_ray import OnRay, contents, load, write_contents
+from rfsearch.engine.on_ray import connect, contents, load, write_contents
 from rfsearch.errors import UserError
 
 TOP = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def found(tmp_path_factory):
     environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(out)],
-        env=environment, capture_output=True, text=True, check=False, timeout=500,
+        env=environment, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(out.read_text())
@@ -123,10 +124,20 @@ def test_a_folder_travels_whole(tmp_path):
     assert contents(tmp_path / "c") == {}
 
 
-def test_no_cluster_where_one_is_told():
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is not installed")
-    config = settle(Request(backbone="rfnet6", strategy="random"))
-    told = r"no Ray cluster answers at nowhere"
-    with pytest.raises(UserError, match=told), OnRay("nowhere").session(config, print):
-        pass
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("head:1", "no Ray cluster answers at head:1 .refused"), (None, "Ray does not start")],
+)
+def test_no_cluster_is_told(monkeypatch, address, told):
+    class Absent:
+        @staticmethod
+        def init(*_, **__):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise ConnectionError("refused\nand more")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UserError, match=told) as caught:
+        connect(Absent, address)
+    assert len(str(caught.value).splitlines()) == 1
+    assert signal.getsignal(signal.SIGTERM) == before
