@@ -18,12 +18,13 @@ from rfsearch.backbones import published
 from rfsearch.engine import executors
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.plan import Plan, named_plan
-from rfsearch.engine.settings import Group, Scalar, SlotSettings
+from rfsearch.engine.settings import ExecutorSettings, Group, Scalar, SlotSettings
 from rfsearch.engine.sizes import parse_size
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
 from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces.checks import standing
+from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.processes import DEVICES
 from rfsearch.trials.run_folder import read_json
@@ -233,7 +234,8 @@ def settle(request: Request) -> Config:
 def _check_executor(config: Config, name: str) -> None:
     """A supernet is one training, which is not made in parts; NNI's evolution has nobody left to
     propose when more than its population are open."""
-    batch, population = config.settings["executor.batch"], config.settings["sampling.population"]
+    batch = config.group(ExecutorSettings).batch
+    population = config.group(SamplingSettings).population
     if config.strategy == "nni-evolution" and batch > population:
         raise UserError(
             f"executor.batch={batch} is more than nni-evolution's population of {population}; use "

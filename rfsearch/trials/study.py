@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,21 +176,30 @@ def reach(url: str) -> None:
 def public(url: str) -> str:
     """A database's kind and place: its URL without user, password and query.
 
-    >>> public("postgresql://anna:secret@db.example:5432/studies?sslmode=require")
+    >>> public("postgresql://anna:secret@db.example:5432/studies?sslpassword=b@c")
     'postgresql://db.example:5432/studies'
     """
-    kind, _, rest = url.partition("://")
-    return f"{kind}://{rest.rpartition('@')[2].partition('?')[0]}"
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):  # what is wrong is told where it is opened
+        return f"{url.partition('://')[0]}://…"
+    host = (parts.host or "").rpartition("@")[2]  # of a password with a bare @
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.drivername}://{host}{port}/{parts.database or ''}"
 
 
 def _without_secrets(text: str, url: str) -> str:
-    """The text without the URL's user, password and query, encoded or not; the longest first."""
-    authority, at, rest = url.partition("://")[2].rpartition("@")
-    user, _, password = authority.partition(":")
-    query = rest.partition("?")[2]
-    secrets = {url, authority, password, user, query, unquote(password), unquote(user)}
-    secrets |= set(authority.split("/")) | set(authority.split("@")) | set(authority.split(":"))
-    for secret in sorted(secrets - {""}, key=len, reverse=True) if at or query else ():
+    """The text without the URL's user, password and query, encoded or not, nor parts of them where
+    they hold characters that a URL must not; the longest first."""
+    authority = url.partition("://")[2].rpartition("@")[0]
+    query = url.partition("?")[2]
+    pieces = re.split("[:/@&=?]", authority) + re.split("[&=@]", query)
+    whole = [url, authority, query, authority.partition(":")[2]]
+    secrets = {form for one in (*whole, *pieces) for form in (one, unquote(one))}
+    for secret in sorted(secrets - {""}, key=len, reverse=True):
         text = text.replace(secret, "…")
     return text
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from rfsearch.engine import executors
+from rfsearch.engine import executors, on_ray
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.on_ray import connect, contents, load, write_contents
+from rfsearch.engine.run import Silent, search
+from rfsearch.engine.settings import ExecutorSettings
 from rfsearch.errors import UserError
 
 TOP = Path(__file__).parents[2]
@@ -114,12 +116,17 @@ def test_every_executor_is_made_without_a_connection(name):
     assert executors.executor(name).trials is None or name != "inline"
 
 
-def test_a_folder_travels_whole(tmp_path):
+def test_a_folder_travels_whole_and_is_done_last(tmp_path, monkeypatch):
     (tmp_path / "a" / "checkpoint").mkdir(parents=True)
     for name in ("metrics.json", "checkpoint/state.pt", "zebra"):
         (tmp_path / "a" / name).write_bytes(name.encode())
     files = contents(tmp_path / "a")
+    written, real = [], on_ray.replacing
+    monkeypatch.setattr(
+        on_ray, "replacing", lambda path: (written.append(path.name), real(path))[1]
+    )
     write_contents(tmp_path / "b", files)
+    assert written == ["state.pt", "zebra", "metrics.json"], "metrics.json says that all is there"
     assert contents(tmp_path / "b") == files
     assert contents(tmp_path / "c") == {}
 
@@ -141,3 +148,34 @@ def test_no_cluster_is_told(monkeypatch, address, told):
         connect(Absent, address)
     assert len(str(caught.value).splitlines()) == 1
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+class Noted(Silent):
+    """Keeps what it is told, and ends the search before its first trial."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+        raise KeyboardInterrupt
+
+
+def test_an_asynchronous_search_says_that_it_cannot_be_repeated(begin, tmp_path):
+    noted = Noted()
+    asked = [("executor.asynchronous", "true")]
+    run = begin(tmp_path / "run", noted, strategy="random", settings=asked)
+    with pytest.raises(KeyboardInterrupt):
+        search(run)
+    assert "cannot be repeated" in noted.notes[0]
+
+
+def test_a_resume_may_go_on_elsewhere_but_not_in_other_batches(begin, tmp_path):
+    folder = tmp_path / "run"
+    begin(folder, strategy="random", settings=[("executor.batch", 8)])
+    where = [("executor.cpus", 3), ("executor.gpus", 0), ("executor.retries", 1)]
+    again = begin(folder, strategy="random", executor="ray", resume=True, settings=where)
+    assert again.config.group(ExecutorSettings).cpus == 3
+    assert again.executor.trials is not None
+    with pytest.raises(UserError, match=r"executor\.batch 8 → 1"):
+        begin(folder, strategy="random", resume=True)

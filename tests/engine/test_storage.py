@@ -174,6 +174,7 @@ HOSTILE = (
     "postgresql://anna:s3/cret@ho:st/studies",
     "postgresql://anna:s3%2Fcret@127.0.0.1:1/studies?sslpassword=s3cret",
     "oracl://anna:s3cret@host/name",
+    "postgresql://anna:x@s3cret@127.0.0.1:1/studies",  # the host that is looked for has a part
 )
 
 
@@ -190,6 +191,8 @@ def test_a_database_that_cannot_be_opened_keeps_its_secrets(url, tmp_path, monke
 def test_what_is_shown_of_a_url():
     assert public(HOSTILE[3]) == "postgresql://127.0.0.1:1/studies"
     assert public("mysql://a:b@c@db:3306/x") == "mysql://db:3306/x"
+    assert public("postgresql://db/x?password=a@b") == "postgresql://db/x"
+    assert public("postgresql://a:b@db:port/x") == "postgresql://…"
     assert public("sqlite:////tmp/a.db") == "sqlite:////tmp/a.db"
 
 
