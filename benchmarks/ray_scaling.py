@@ -60,7 +60,7 @@ class AtOnce:
         score = 0.5 + 0.4 * math.sin(sum(k * (n + 1) for n, k in enumerate(job.indices)))
         tried, line = Tried(job.indices, "complete", score), {"loss": 1.0, "accuracy": score}
         choices = self.task.choices(job.indices)
-        return job.number, Made(tried, (line,), self.task.network(choices, 0).state_dict)
+        return job.number, Made(tried, (line,), lambda: self.task.network(choices, 0).state_dict())
 
 
 class Marks(Silent):
@@ -197,6 +197,7 @@ def page(
     ]
     heads = " | ".join(f"trials of {t:.0f} s" for t in SECONDS)
     ratio, mean = walls[1] / walls[2], statistics.mean(one)
+    inside = sum(trials[2]) / (2 * walls[2])
     beside = "other work ran beside it" if load > 3 else "little else ran"
     return f"""# Ray: two workers, the driver, and a model of a hundred nodes
 
@@ -207,7 +208,10 @@ One machine of {os.cpu_count()} cores; {beside} (mean load of the last five minu
 **Two workers.** {options.batch} trials (TPE on `rfnet6`, one thread each) took {walls[1]:.1f} s
 on one core and {walls[2]:.1f} s on two: {ratio:.2f} times as fast, an efficiency of
 {50 * ratio:.0f} %. A trial took {mean:.2f} s alone (standard deviation {100 * spread:.0f} %)
-and {statistics.mean(trials[2]):.2f} s beside another one.
+and {statistics.mean(trials[2]):.2f} s beside another one. Where other work ran, its load was not
+the same both times, and this ratio carries that; what does not: one worker was inside of trials
+for {100 * sum(one) / walls[1]:.0f} % of the time, two for {100 * inside:.0f} % (the rest is Ray,
+the driver, and waiting for the last trial).
 
 **The driver.** Ask, tell, study (journal), history and checkpoint cost {1000 * driver[0]:.0f} ms
 of the processor a trial in the first third of {options.trials} trials, {1000 * driver[1]:.0f} ms

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -236,6 +237,11 @@ class Recorder:
         self.space = spaces.load_space(run.config.space)
         self.num = 0
 
+    @cached_property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the slots; to find them takes a network."""
+        return slot_names(self.run)
+
     def update(self, strategy: Strategy) -> None:
         """Add the trials that are new."""
         if isinstance(strategy, strategies.Tries):
@@ -244,8 +250,7 @@ class Recorder:
             self.num = len(strategy.tried)
 
     def _trial(self, number: int, tried: Tried) -> Trial:
-        slots = slot_names(self.run)
-        choices = self.space.choose(slots, tried.indices)
+        choices = self.space.choose(self.slots, tried.indices)
         attributes: dict[str, object] = {"cost": tried.cost, "reports": list(tried.reports)}
         attributes["error"] = tried.error or None
         return Trial(

@@ -12,6 +12,8 @@ import json
 import os
 import sys
 import tempfile
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,24 +58,63 @@ def options(out, settings=(), **changes):
             "assignments": words, **changes}  # fmt: skip
 
 
-class Watching(Silent):
-    """Kills a node as soon as a trial made there is told."""
+class Noting(Silent):
+    """Keeps sentences."""
 
-    def __init__(self, cluster, victim):
-        self.cluster, self.victim, self.notes = cluster, victim, []
+    def __init__(self):
+        self.notes = []
 
     def note(self, text):
         self.notes.append(text)
 
-    def epoch(self, record):
-        if self.victim and self.victim.node_id in record["node"]:
-            self.cluster.remove_node(self.victim, allow_graceful=False)
-            self.victim = None
+
+def held(make, victim, flags):
+    """Trials that meet: the victim ends its first and never its second, and no other node ends
+    any before that second one has begun. So a trial is surely lost with the victim."""
+
+    def make_trial(parcel, name, job):
+        import ray
+
+        made = make(parcel, name, job)
+        if ray.get_runtime_context().get_node_id() == victim:
+            if not (flags / "first").exists():
+                (flags / "first").touch()
+                return made
+            (flags / "second").touch()
+            time.sleep(3600)
+        while not (flags / "second").exists():
+            time.sleep(0.05)
+        return made
+
+    return make_trial
 
 
-def searched(folder, progress=None, **changes):
+class Holding(on_ray.OnRay):
+    """A cluster whose trials meet, and whose victim is killed then."""
+
+    def __init__(self, cluster, victim, flags):
+        super().__init__(cluster.address)
+        self.victim, self.flags, self.killed = victim, flags, False
+        self.killer = threading.Thread(target=self.kill, args=(cluster,), daemon=True)
+        self.killer.start()
+
+    def kill(self, cluster):
+        while not (self.flags / "second").exists():
+            time.sleep(0.05)
+        cluster.remove_node(self.victim, allow_graceful=False)
+        self.killed = True
+
+    def trials(self, task, name):
+        pool = super().trials(task, name)
+        meeting = held(on_ray.make_trial, self.victim.node_id, self.flags)
+        pool.make = pool.needs.task(meeting, results=2)
+        return pool
+
+
+def searched(folder, progress=None, executor=None):
     """Trials without their seconds, a hash of the best one's weights, nodes."""
-    run = open_run(Request(**options(folder, strategy="tpe", **changes)), progress or Silent())
+    run = open_run(Request(**options(folder, strategy="tpe")), progress or Silent())
+    run = replace(run, executor=executor or run.executor)
     search(run)
     trials = [
         [one.number, one.state, one.score, list(one.architecture.labels.values())]
@@ -155,11 +196,10 @@ def main(place):
     try:
         victim = cluster.add_node(num_cpus=1, object_store_memory=2**27)
         cluster.wait_for_nodes()
-        watching = Watching(cluster, victim)
-        asked = {"executor": "ray", "ray_address": cluster.address}
-        found["there"] = searched(place / "there", watching, **asked)
-        found["victim"], found["notes"] = victim.node_id, watching.notes
-        found["killed"] = watching.victim is None
+        noting, holding = Noting(), Holding(cluster, victim, place)
+        found["there"] = searched(place / "there", noting, holding)
+        found["victim"], found["notes"] = victim.node_id, noting.notes
+        found["killed"] = holding.killed
         cluster_of = on_ray.OnRay(cluster.address)
         once = open_run(Request(**options(place / "once", [("executor.retries", 0)],
                                           strategy="random")), Silent()).config  # fmt: skip
