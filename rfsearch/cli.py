@@ -98,6 +98,34 @@ Pretrained = Annotated[
     bool, typer.Option("--pretrained", help="Published weights, if they lie on this machine.")
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="Where trials, or cells, are made: inline (this machine) or ray (a cluster).",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="ADDR",
+        help="Of a Ray cluster's head, HOST:PORT; by default RAY_ADDRESS, or a cluster of this "
+        "machine alone.",
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        envvar="RFSEARCH_STORAGE",
+        help="Database that the study is kept in, by default the run folder: "
+        "postgresql://USER:PASSWORD@HOST/NAME. It is written down nowhere; the variable keeps it "
+        "out of the list of processes.",
+    ),
+]
 MaxMacs = Annotated[
     str | None,
     typer.Option("--max-macs", metavar="N", help="Most multiply-adds of a found network: 250M."),
@@ -164,8 +192,13 @@ def _say(text: str) -> None:
 
 
 def _resume_command() -> str:
-    words = ["rfsearch", *(word for word in sys.argv[1:] if word != "--resume")]
-    return shlex.join([*words, "--resume"])
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    for index, word in enumerate(words):  # a database's URL is shown nowhere
+        if word.startswith("--storage="):
+            words[index] = "--storage=URL"
+        elif index and words[index - 1] == "--storage":
+            words[index] = "URL"
+    return shlex.join(["rfsearch", *words, "--resume"])
 
 
 def _reach_modules_here(spec: str) -> None:
@@ -240,6 +273,9 @@ def run(
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
     max_latency: MaxLatency = None,
+    executor: ExecutorName = "inline",
+    ray_address: RayAddress = None,
+    storage: Storage = None,
     assignments: Set = None,
     debug: Debug = False,
 ) -> None:
@@ -267,6 +303,9 @@ def run(
             pretrained=pretrained,
             device=device,
             caps=parse_caps(max_macs, max_params, max_latency),
+            executor=executor,
+            ray_address=ray_address,
+            storage=storage,
             assignments=tuple(assignments or ()),
         )
         typer.echo(dry(request) if dry_run else whole(request))
@@ -312,6 +351,9 @@ def compare_(
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
     max_latency: MaxLatency = None,
+    executor: ExecutorName = "inline",
+    ray_address: RayAddress = None,
+    storage: Storage = None,
     assignments: Set = None,
     debug: Debug = False,
 ) -> None:
@@ -339,6 +381,9 @@ def compare_(
             resume=resume,
             download=download,
             caps=parse_caps(max_macs, max_params, max_latency),
+            executor=executor,
+            ray_address=ray_address,
+            storage=storage,
             assignments=tuple(assignments or ()),
         )
         typer.echo(dry(request) if dry_run else compare(request))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +29,27 @@ from rfsearch.engine.compare_cost import (
 )
 from rfsearch.engine.compare_latency import latency_check
 from rfsearch.engine.compare_plan import CompareRequest, parse_seeds
-from rfsearch.engine.compare_workers import share
 from rfsearch.engine.config import Config
 from rfsearch.engine.costs import checked_costs, needed, told_objective
 from rfsearch.engine.environment import environment
+from rfsearch.engine.executors import Executor, executor
 from rfsearch.engine.pace import Pace, equal_budget, long, pace, seconds_a_step, spends
 from rfsearch.engine.plan import duration
 from rfsearch.engine.run import Progress, Run, Silent, describe, new_training
 from rfsearch.engine.settings import CompareSettings
-from rfsearch.engine.start import check_place, check_proxy, load_data, prepare, stored_record
+from rfsearch.engine.start import (
+    answers,
+    check_place,
+    check_proxy,
+    load_data,
+    prepare,
+    stored_record,
+)
 from rfsearch.errors import UserError
 from rfsearch.reporting import write_report
 from rfsearch.reporting.progress import Progress as Display
 from rfsearch.spaces import Architecture
-from rfsearch.trials import Claim, RunFolder, read_json, replacing, write_json
+from rfsearch.trials import Claim, RunFolder, keep, kept, read_json, replacing, write_json
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,9 @@ def compare(request: CompareRequest) -> str:
         comparison = open_comparison(request, display, claim)
         display.note(announcement(comparison))
         again = replace(request, resume=True, plan=None, download=False)
-        carry_out(comparison, display, again)
+        made = executor(request.executor, request.ray_address)
+        with made.session(comparison.first.config, display.note):
+            carry_out(comparison, display, again, made)
         page = write_report(comparison.folder)
     return f"Report: {page}"
 
@@ -127,6 +135,7 @@ def open_comparison(
     """
     configs = compare_plan.settle_arms(request)
     stored = _begun(request)
+    answers(kept(RunFolder(request.folder), request.storage))
     if stored is None:
         check_place(RunFolder(request.folder))
     elif claim is not None:
@@ -141,7 +150,9 @@ def open_comparison(
         where = {k: v for k, v in comparison.environment.items() if k != "benchmark"}
         write_json(request.folder / "environment.json", where)
         write_json(request.folder / "config.json", comparison.record)
-    return comparison
+    study = keep(RunFolder(request.folder), request.storage)
+    runs = {name: replace(run, kept=study) for name, run in comparison.runs.items()}
+    return replace(comparison, runs=runs)
 
 
 def planned(
@@ -267,13 +278,16 @@ def _check_budget(
             )
 
 
-def carry_out(comparison: Comparison, display: Progress, again: CompareRequest) -> None:
+def carry_out(
+    comparison: Comparison, display: Progress, again: CompareRequest, made: Executor
+) -> None:
     """Every cell that is not done yet, then finals.csv.
 
     Args:
         again: opens the same comparison in another process.
+        made: has the cells made, where more than one can be at a time.
     """
-    cells, num = comparison.cells(), processes(comparison.first)
+    cells, num = comparison.cells(), made.room() or processes(comparison.first)
     expected = comparison.record["expected"]
     phases = list(dict.fromkeys(phase for phase, _, _ in cells))
     teller = Teller(display, cells, num)
@@ -286,7 +300,7 @@ def carry_out(comparison: Comparison, display: Progress, again: CompareRequest) 
     open_cells = [(run, cell) for _, run, cell in cells if not teller.passed(comparison, cell)]
     if num > 1 and len(open_cells) > 1:
         names = [cell.name for _, cell in open_cells]
-        share(partial(open_comparison, again, Silent()), names, num, teller.listen)
+        made.share(comparison, again, names, num, teller.listen)
     else:
         networks = comparison.networks()
         for run, cell in open_cells:

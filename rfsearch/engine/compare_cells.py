@@ -33,15 +33,15 @@ from rfsearch.errors import UserError
 from rfsearch.seeds import numbers, stream
 from rfsearch.spaces import Architecture, Choice
 from rfsearch.strategies import Strategy
+from rfsearch.strategies.attempt import proxy_fit
 from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl_search import PMPLSearch
-from rfsearch.strategies.sampled import proxy_fit
 from rfsearch.strategies.supernets import scorable
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training import checkpoint
 from rfsearch.training.evaluation import outputs
 from rfsearch.training.metrics import ACCURACY, accuracy
-from rfsearch.trials import RunFolder, load_study, read_json, read_trials, replacing, write_json
+from rfsearch.trials import RunFolder, read_json, read_trials, replacing, write_json
 
 OPEN = "before-the-first-freeze.pt"
 RANKS = "ranks.json"
@@ -193,7 +193,7 @@ def spent(run: Run, cell: Cell) -> dict[str, Any]:
 
 def told_by_the_study(run: Run) -> dict[str, Any]:
     """How many trials there were, and the selection score of the one that was kept."""
-    trials = read_trials(load_study(run.folder.study))
+    trials = read_trials(run.study.load())
     states = [trial.state for trial in trials]
     return {
         "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
@@ -257,4 +257,5 @@ def begin_cell(run: Run, folder: RunFolder, cell: Cell, environment: Mapping[str
         raise UserError(
             f"{folder.path} belongs to another benchmark; its results are not merged into this one"
         )
-    return replace(run, config=config, folder=folder)
+    study = run.kept and run.kept.of_cell(cell.name, folder)
+    return replace(run, config=config, folder=folder, kept=study)

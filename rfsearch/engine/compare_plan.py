@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rfsearch import spaces, strategies
+from rfsearch.engine import executors
 from rfsearch.engine.config import Config, Request, SearchOptions, settle
 from rfsearch.engine.plan import BUDGETS, Plan, duration
 from rfsearch.engine.settings import CompareSettings
@@ -119,6 +120,7 @@ def settle_arms(request: CompareRequest) -> dict[str, Config]:
     if request.budget not in BUDGETS and duration(request.budget) is None:
         known = ", ".join(BUDGETS)
         raise UserError(f"unknown budget {request.budget!r}. Known: {known}, or such as 4h")
+    executors.check(request.executor, request.ray_address)
     seeds, arms = parse_seeds(request.seeds), parse_arms(request.strategies)
     configs = {arm.name: settle(request.cell(arm, seeds[0], request.folder)) for arm in arms}
     for name, config in configs.items():
@@ -152,8 +154,10 @@ def check_arm(name: str, config: Config) -> None:
 
 def definition(config: Config, environment: Mapping[str, Any]) -> dict[str, Any]:
     """The frozen benchmark: all that must be the same for results to stand in one table."""
-    shared = {key: value for key, value in config.settings.items()
-              if key.partition(".")[0] not in ("pmpl", "sampling", "compare")}  # fmt: skip
+    own = ("pmpl", "sampling", "compare", "executor")
+    shared = {
+        key: value for key, value in config.settings.items() if key.partition(".")[0] not in own
+    }
     names = ("versions", "platform", "cpu", "cores", "device", "commit", "data_hash", "split_hash",
              "splits")  # fmt: skip
     plan = config.plan
@@ -202,7 +206,8 @@ def record(
 def told(arm: Arm, config: Config) -> dict[str, Any]:
     """An arm as config.json has it."""
     own = {key: value for key, value in config.settings.items()
-           if key.partition(".")[0] in ("pmpl", "sampling")}  # fmt: skip
+           if key.partition(".")[0] in ("pmpl", "sampling")
+           or key in ("executor.batch", "executor.asynchronous")}  # fmt: skip
     return {
         "name": arm.name,
         "folder": arm.folder,

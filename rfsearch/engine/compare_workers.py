@@ -14,16 +14,19 @@ from rfsearch.engine.run import Silent
 from rfsearch.errors import UserError
 
 
-def work(open_again: Callable[[], Any], todo: Any, told: Any) -> None:
+def work(again: Any, todo: Any, told: Any) -> None:
     """One worker: cells until the queue is empty; everything is told, errors too.
 
     Args:
+        again: the request that opens the comparison once more.
         todo: names of cells.
         told: (kind, name of the cell, payload); a kind is epoch (what of its record is shown),
             done, wrong (the text of a `UserError`), fault (a traceback) or end.
     """
+    from rfsearch.engine.compare import open_comparison
+
     try:
-        comparison = open_again()
+        comparison = open_comparison(again, Silent())
         networks = comparison.networks()
         cells = {cell.name: (run, cell) for _, run, cell in comparison.cells()}
         while True:
@@ -56,7 +59,7 @@ class _Telling(Silent):
 
 
 def share(
-    open_again: Callable[[], Any],
+    again: Any,
     names: Sequence[str],
     num_processes: int,
     listen: Callable[[str, str, Any], None],
@@ -67,7 +70,7 @@ def share(
     for name in names:
         todo.put(name)
     workers = [
-        context.Process(target=work, args=(open_again, todo, told), daemon=True)
+        context.Process(target=work, args=(again, todo, told), daemon=True)
         for _ in range(min(num_processes, len(names)))
     ]
     try:

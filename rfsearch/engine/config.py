@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,16 @@ from torch import nn
 
 from rfsearch import backbones, spaces, strategies
 from rfsearch.backbones import published
+from rfsearch.engine import executors
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.plan import Plan, named_plan
-from rfsearch.engine.settings import Group, Scalar, SlotSettings
+from rfsearch.engine.settings import ExecutorSettings, Group, Scalar, SlotSettings
 from rfsearch.engine.sizes import parse_size
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
 from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces.checks import standing
+from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.processes import DEVICES
 from rfsearch.trials.run_folder import read_json
@@ -43,6 +45,9 @@ class SearchOptions:
     plan: Path | None = None
     out: Path | None = None
     device: str = "auto"
+    executor: str = "inline"
+    ray_address: str | None = None
+    storage: str | None = field(default=None, repr=False)
     resume: bool = False
     download: bool = False
     caps: tuple[tuple[str, float], ...] = ()
@@ -198,6 +203,7 @@ def settle(request: Request) -> Config:
     backbones.check(request.backbone)
     strategies.entry(request.strategy)
     operators = checked_space(request.space).labels
+    executors.check(request.executor, request.ray_address)
     if request.device not in DEVICES:
         raise UserError(f"unknown device {request.device!r}. Known: {', '.join(DEVICES)}")
     budget, plan, values = _planned(request)
@@ -221,7 +227,27 @@ def settle(request: Request) -> Config:
         config.group(owner)
     _check_backbone(config)
     _check_pairs(config)
+    _check_executor(config, request.executor)
     return config
+
+
+def _check_executor(config: Config, name: str) -> None:
+    """A supernet is one training, which is not made in parts; NNI's evolution has nobody left to
+    propose when more than its population are open."""
+    batch = config.group(ExecutorSettings).batch
+    population = config.group(SamplingSettings).population
+    if config.strategy == "nni-evolution" and batch > population:
+        raise UserError(
+            f"executor.batch={batch} is more than nni-evolution's population of {population}; use "
+            f"--set executor.batch={population} or less"
+        )
+    if strategies.entry(config.strategy).spends == "trials":
+        return
+    if name != "inline":
+        raise UserError(
+            f"--executor {name} makes trials side by side, and {config.strategy} trains one "
+            "supernet; use --executor inline, or a strategy such as random or tpe"
+        )
 
 
 def _check_pairs(config: Config) -> None:
@@ -253,6 +279,7 @@ def _planned(request: Request) -> tuple[str, Plan, dict[str, Scalar]]:
         values = {
             **settings_table.defaults(),
             **{f"pmpl.{key}": value for key, value in usual.items()},
+            **executors.USUAL[request.executor],
         }
     if request.image_size is not None:
         height, width = parse_size(request.image_size)
@@ -349,9 +376,10 @@ def _tried(operator: spaces.Operator) -> None:
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Where a stored config.json and the one that is asked for differ, as text."""
     old, new = _flat(stored), _flat(wanted)
+    free = {"hash", "format", "changed", *settings_table.WHERE}
     return [
         f"{key} {old.get(key)!r} → {new.get(key)!r}"
-        for key in sorted({*old, *new} - {"hash", "format", "changed"})
+        for key in sorted({*old, *new} - free)
         if old.get(key) != new.get(key)
     ]
 

@@ -25,8 +25,8 @@ from rfsearch.engine.environment import environment
 from rfsearch.engine.listing import table
 from rfsearch.engine.run import Run, slot_names
 from rfsearch.spaces import Choice
+from rfsearch.strategies.attempt import objective
 from rfsearch.strategies.costs import Caps, CostTable
-from rfsearch.strategies.sampled import objective
 from rfsearch.trials import read_json, write_json
 
 RUNS = 30

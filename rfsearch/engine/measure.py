@@ -28,7 +28,7 @@ from rfsearch.spaces import Architecture
 from rfsearch.training import checkpoint
 from rfsearch.training.evaluation import outputs
 from rfsearch.training.metrics import ACCURACY, Logits
-from rfsearch.trials import load_study, read_trials, replacing, write_json
+from rfsearch.trials import read_trials, replacing, write_json
 
 SHARES = (0.5, 0.9)
 
@@ -171,7 +171,7 @@ def metrics(
         }
         for kind, table in right.items()
     }
-    trials = read_trials(load_study(run.folder.study))
+    trials = read_trials(run.study.load())
     score = max(trial.score for trial in trials if trial.score is not None)
     lines = [line for line in run.history.read() if line["phase"] == "search"]
     return {

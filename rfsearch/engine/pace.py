@@ -14,6 +14,8 @@ from rfsearch import strategies
 from rfsearch.data.images import Images
 from rfsearch.engine.plan import Plan, stretch
 from rfsearch.engine.run import Run, new_search, new_task
+from rfsearch.errors import UserError
+from rfsearch.strategies.attempt import Job, attempt
 from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.proposal import Proposer, Tried
@@ -21,6 +23,7 @@ from rfsearch.strategies.sampled import Sampled
 from rfsearch.strategies.supernets import RandomShared
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training.batches import epoch_batches
+from rfsearch.training.fit import silent
 
 STEPS = 12
 """Steps that are timed, of which the middling one counts."""
@@ -110,17 +113,16 @@ def _sampled(searching: Sampled, run: Run) -> Pace:
     searching.task = replace(task, proxy=replace(task.proxy, epochs=1))
     proposer, seconds = searching.new_proposer(), []
     for number in range(TRIALS):
-        indices = proposer.ask()
-        began = time.perf_counter()
-        *_, tried = searching.evaluate(number, indices, lambda *_: None)
-        seconds.append(time.perf_counter() - began)
-        proposer.tell(tried)
+        proposal = proposer.ask()
+        made = attempt(searching.task, searching.name, Job(number, proposal.indices), silent)
+        if made.tried.error:
+            raise UserError(f"a trial that was timed broke: {made.tried.error}")
+        seconds.append(made.tried.seconds)
+        proposer.tell(proposal.ticket, made.tried)
     epoch = statistics.median(seconds)
     settings, epochs = searching.task.sampling, run.config.plan.proxy_epochs
-    if searching.proposer.stops_early:
-        shares = expected_epochs(epochs, settings.reduction)
-    else:
-        shares = float(epochs)
+    early = proposer.stops_early
+    shares = expected_epochs(epochs, settings.reduction) if early else float(epochs)
     return Pace(0.0, epoch * shares + _ask_seconds(searching.new_proposer(), settings.startup + 3))
 
 
@@ -139,8 +141,9 @@ def _ask_seconds(proposer: Proposer, num: int) -> float:
     seconds = 0.0
     for number in range(num):
         began = time.perf_counter()
-        indices = proposer.ask()
-        proposer.tell(Tried(indices, "complete", 0.5 + 0.01 * (number % 7), float(number)))
+        asked = proposer.ask()
+        tried = Tried(asked.indices, "complete", 0.5 + 0.01 * (number % 7), float(number))
+        proposer.tell(asked.ticket, tried)
         seconds = time.perf_counter() - began
     return seconds
 

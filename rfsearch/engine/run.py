@@ -7,7 +7,8 @@ through the same phases, passes over what is done and goes on in the middle of w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +22,8 @@ from rfsearch.backbones.slots import Slot
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Config
-from rfsearch.engine.settings import MetricSettings, SlotSettings
+from rfsearch.engine.executors import Executor, Inline
+from rfsearch.engine.settings import ExecutorSettings, MetricSettings, SlotSettings
 from rfsearch.seeds import stream
 from rfsearch.spaces import Architecture, Input
 from rfsearch.strategies import Strategy
@@ -37,9 +39,10 @@ from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
 from rfsearch.trials import (
     History,
+    Kept,
     RunFolder,
     Trial,
-    open_study,
+    journal,
     read_json,
     record,
     write_json,
@@ -48,6 +51,11 @@ from rfsearch.trials import (
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+ASYNCHRONOUS = (
+    "asynchronous: what is found depends on which trials end first; this search cannot be repeated"
+)
 
 
 class Progress(Protocol):
@@ -130,6 +138,13 @@ class Run:
     fabric: Fabric
     progress: Progress
     costs: CostTable | None = None
+    executor: Executor = field(default_factory=Inline)
+    kept: Kept | None = None
+
+    @property
+    def study(self) -> Kept:
+        """Where its trials are recorded: in its folder, unless told."""
+        return self.kept or journal(self.folder)
 
     @property
     def history(self) -> History:
@@ -199,7 +214,10 @@ def search(run: Run, watch: Watch = unwatched) -> None:
         recorder.update(strategy)
         watch(strategy, line)
 
-    drive(run, "search", strategy, {}, after)
+    if run.config.group(ExecutorSettings).asynchronous:
+        run.progress.note(ASYNCHRONOUS)
+    with run.executor.session(run.config, run.progress.note):
+        drive(run, "search", strategy, {}, after)
     network = strategy.network()
     checkpoint.save_weights(run.folder.checkpoint / "adapted.safetensors", network)
     architecture = describe(run, strategy.choices())
@@ -215,21 +233,26 @@ class Recorder:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.study = open_study(run.folder.study)
+        self.study = run.study.open()
         self.space = spaces.load_space(run.config.space)
         self.num = 0
+
+    @cached_property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the slots; to find them takes a network."""
+        return slot_names(self.run)
 
     def update(self, strategy: Strategy) -> None:
         """Add the trials that are new."""
         if isinstance(strategy, strategies.Tries):
-            for number in range(self.num, len(strategy.tried)):
-                self.add(self._trial(number, strategy.tried[number]))
+            for number, tried in list(strategy.tried.items())[self.num :]:
+                self.add(self._trial(number, tried))
             self.num = len(strategy.tried)
 
     def _trial(self, number: int, tried: Tried) -> Trial:
-        slots = slot_names(self.run)
-        choices = self.space.choose(slots, tried.indices)
+        choices = self.space.choose(self.slots, tried.indices)
         attributes: dict[str, object] = {"cost": tried.cost, "reports": list(tried.reports)}
+        attributes["error"] = tried.error or None
         return Trial(
             number,
             describe(self.run, choices),
@@ -269,6 +292,7 @@ def new_search(run: Run) -> Strategy:
 def new_task(run: Run) -> Task:
     """All a strategy is handed."""
     config, plan, data = run.config, run.config.plan, run.dataset
+    executor = config.group(ExecutorSettings)
     return Task(
         backbone=run.backbone,
         space=spaces.load_space(config.space),
@@ -289,6 +313,9 @@ def new_task(run: Run) -> Task:
         caps=Caps(config.caps),
         pretrained=config.pretrained,
         metric=config.group(MetricSettings).metric,
+        batch=executor.batch,
+        asynchronous=executor.asynchronous,
+        executor=run.executor.trials,
     )
 
 

@@ -103,6 +103,37 @@ class CompareSettings:
                 raise UserError(f"compare.{name} must be 0 or more, not {getattr(self, name)}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSettings:
+    """How the trials of a search are made side by side, here or by ``--executor ray``."""
+
+    batch: int = setting(
+        1,
+        "proposals asked for before any of them is told; decides what is found, while where they "
+        "are made does not (with --executor ray: 8)",
+    )
+    asynchronous: bool = setting(
+        False, "ask for the next proposal whenever a trial ends: faster, and not repeatable"
+    )
+    cpus: int = setting(0, "ray: cores of a task; 0 takes plan.threads")
+    gpus: float = setting(
+        -1.0, "ray: GPUs of a task, or a share of one; -1 takes one where the run has CUDA"
+    )
+    retries: int = setting(3, "ray: how often a task is made again after its node died")
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("cpus", 0), ("retries", 0)):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"executor.{name} must be {least} or more, not {getattr(self, name)}"
+                )
+        if self.gpus < 0 and self.gpus != -1:
+            raise UserError(f"executor.gpus must be 0 or more, or -1, not {self.gpus:g}")
+
+
+WHERE = ("executor.cpus", "executor.gpus", "executor.retries")
+"""Settings that say where a run is made and not what comes of it: a resume may change them."""
+
 GROUPS: dict[str, type] = {
     "pmpl": PMPLSettings,
     "sampling": SamplingSettings,
@@ -114,6 +145,7 @@ GROUPS: dict[str, type] = {
     "backbone": BackboneSettings,
     "slots": SlotSettings,
     "compare": CompareSettings,
+    "executor": ExecutorSettings,
 }
 """Group → the frozen dataclass beside its owner. ``plan.NAME`` comes from the budget."""
 OF_EXPORT: dict[str, type] = {"export": ExportSettings}

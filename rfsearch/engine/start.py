@@ -18,14 +18,16 @@ from rfsearch.engine.config import Config, Request, differences, settle
 from rfsearch.engine.costs import checked_costs, needed
 from rfsearch.engine.dry_run import FIXED_SECONDS, estimate
 from rfsearch.engine.environment import environment
+from rfsearch.engine.executors import executor
 from rfsearch.engine.plan import duration, stretch
 from rfsearch.engine.run import Progress, Run
-from rfsearch.engine.settings import MetricSettings
+from rfsearch.engine.settings import WHERE, MetricSettings
 from rfsearch.errors import UserError
 from rfsearch.training.metrics import check_classes
 from rfsearch.training.processes import fabric
-from rfsearch.trials import Claim, RunFolder, read_json, write_json
+from rfsearch.trials import Claim, Kept, RunFolder, keep, kept, read_json, write_json
 from rfsearch.trials.claim import FILES as CLAIM_FILES
+from rfsearch.trials.storage import FILE as STORAGE_FILE
 
 KINDS = {"compare": "comparison", "optimize": "proposal"}
 """What config.json calls its folder → the word for it; a run's calls it nothing."""
@@ -42,22 +44,34 @@ def open_run(request: Request, progress: Progress, claim: Claim | None = None) -
     check_duration(config.budget)
     folder = RunFolder(request.folder)
     stored = begun(folder, config, resume=request.resume)
+    answers(kept(folder, request.storage))
     if stored is None:
         check_place(folder)
     elif claim is not None:
         claim.take()
     dataset = load_data(stored or config, download=request.download)
+    made = executor(request.executor, request.ray_address)
     if stored is not None:
-        return costed(prepare(stored, folder, dataset, progress))
+        where = {key: config.settings[key] for key in WHERE}
+        stored = replace(stored, settings={**stored.settings, **where})
+        run = costed(prepare(stored, folder, dataset, progress))
+        return replace(run, executor=made, kept=keep(folder, request.storage))
     run = in_time(costed(prepare(config, folder, dataset, progress)))
     if claim is not None:
         claim.take()
         begun(folder, config, resume=False)  # another process may have been faster
+    study = keep(folder, request.storage)
     write_json(
         folder.environment, environment(dataset, str(run.fabric.device), mixes=config.mixes)
     )
     write_json(folder.config, run.config.to_json())
-    return run
+    return replace(run, executor=made, kept=study)
+
+
+def answers(study: Kept) -> None:
+    """A database that cannot be opened is told of before anything is begun."""
+    if isinstance(study.where, str):
+        study.reach()
 
 
 def in_time(run: Run) -> Run:
@@ -206,7 +220,7 @@ def _only_begun(folder: RunFolder) -> bool:
     """Whether a kill left the folder before its config.json was written, or another process has
     just claimed it."""
     return all(
-        path.name.startswith(folder.environment.name)
+        path.name.startswith((folder.environment.name, STORAGE_FILE))
         or path.suffix == ".partial"
         or path.name in CLAIM_FILES
         for path in folder.path.iterdir()

@@ -39,6 +39,8 @@ def whole(request: Request) -> str:
         progress.note(headline(run.config))
         if objective := told_objective(run.config, run.costs):
             progress.note(objective)
+        if request.storage:
+            progress.note(str(run.study))
         carry_out(run)
         measure(run)
         write_report(folder.path)

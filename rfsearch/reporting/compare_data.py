@@ -309,7 +309,7 @@ def chosen(records: CompareRecords) -> list[tuple[str, int, list[str]]]:
 
 def broken(records: CompareRecords) -> list[tuple[str, int, int, str, str, float]]:
     """(arm, seed, trial, state, what the slots held, seconds) of pruned and failed trials."""
-    known = ("number", "state", "score", "seconds", "cost", "reports")
+    known = ("number", "state", "score", "seconds", "cost", "reports", "error")
     found = []
     for search in records.searches:
         slots = [column for column in search.trials.columns if column not in known]

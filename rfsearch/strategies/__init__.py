@@ -116,9 +116,10 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class Tries(Protocol):
-    """A strategy that makes trials, the finished ones in the order of their numbers."""
+    """A strategy that makes trials: the finished ones by number, in the order they were told."""
 
-    tried: list[Tried]
+    @property
+    def tried(self) -> dict[int, Tried]: ...
 
 
 def resolve(name: str) -> Callable[[Task], Strategy]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from rfsearch.seeds import numbers
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.proposal import Indices, Shape, Tried
+from rfsearch.strategies.proposal import Indices, Proposal, Shape, Tried
 
 
 class Evolution:
@@ -19,10 +21,15 @@ class Evolution:
     def __init__(self, shape: Shape, settings: SamplingSettings, seed: int) -> None:
         self.shape, self.settings, self.seed = shape, settings, seed
         self.told: list[Tried] = []
+        self.asked = 0
 
-    def ask(self) -> Indices:
+    def ask(self) -> Proposal:
         """Random until the population is full; then a child of a tournament's winner."""
-        rng = numbers(self.seed, "ask", len(self.told))
+        self.asked += 1
+        ticket = self.asked - 1
+        return Proposal(ticket, self._drawn(numbers(self.seed, "ask", ticket)))
+
+    def _drawn(self, rng: np.random.Generator) -> Indices:
         alive = [t for t in self.told if t.state == "complete"][-self.settings.population :]
         num_slots, num_operators = len(self.shape.slots), self.shape.num_operators
         if len(alive) < self.settings.population or num_operators < 2:
@@ -33,11 +40,12 @@ class Evolution:
         other = (parent[slot] + 1 + int(rng.integers(num_operators - 1))) % num_operators
         return (*parent[:slot], other, *parent[slot + 1 :])
 
-    def report(self, epoch: int, score: float) -> bool:
+    def report(self, ticket: int, epoch: int, score: float) -> bool:
         """Nothing is stopped early."""
-        del epoch, score
+        del ticket, epoch, score
         return False
 
-    def tell(self, tried: Tried) -> None:
-        """Remember it."""
+    def tell(self, ticket: int, tried: Tried) -> None:
+        """Remember it, as the youngest."""
+        del ticket
         self.told.append(tried)

@@ -18,7 +18,7 @@ from typing import Any
 from rfsearch.errors import UserError
 from rfsearch.seeds import stream
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.proposal import Indices, Shape, Tried
+from rfsearch.strategies.proposal import Proposal, Shape, Tried
 
 INSTALL = "pip install nni==3.0 (there are wheels for 64-bit Intel and AMD processors)"
 
@@ -42,7 +42,7 @@ class NNIProposer:
             self.tuner = build(stream(seed, "nni") % 2**32, settings)
             self.tuner.update_search_space(space)
             _seed_population(self.tuner, stream(seed, "population") % 2**32)
-        self.proposed: dict[str, int] = {}
+        self.proposed: dict[int, dict[str, int]] = {}
 
     @contextmanager
     def _draws(self, *names: str | int) -> Iterator[None]:
@@ -54,26 +54,28 @@ class NNIProposer:
         finally:
             random.setstate(before)
 
-    def ask(self) -> Indices:
+    def ask(self) -> Proposal:
         """The next proposal."""
         self.number += 1
         with self._draws("ask", self.number):
-            self.proposed = self.tuner.generate_parameters(self.number)
-        return tuple(int(self.proposed[slot]) for slot in self.shape.slots)
+            found = self.tuner.generate_parameters(self.number)
+        self.proposed[self.number] = found
+        return Proposal(self.number, tuple(int(found[slot]) for slot in self.shape.slots))
 
-    def report(self, epoch: int, score: float) -> bool:
+    def report(self, ticket: int, epoch: int, score: float) -> bool:
         """Nothing is stopped early."""
-        del epoch, score
+        del ticket, epoch, score
         return False
 
-    def tell(self, tried: Tried) -> None:
+    def tell(self, ticket: int, tried: Tried) -> None:
         """A failed trial has no result, nor has a proposal in whose place another was tried."""
-        proposed = tuple(int(self.proposed[slot]) for slot in self.shape.slots)
+        found = self.proposed.pop(ticket)
+        proposed = tuple(int(found[slot]) for slot in self.shape.slots)
         complete = tried.state == "complete" and tried.indices == proposed
-        with self._draws("tell", self.number):
+        with self._draws("tell", ticket):
             if complete:
-                self.tuner.receive_trial_result(self.number, self.proposed, tried.score)
-            self.tuner.trial_end(self.number, complete)
+                self.tuner.receive_trial_result(ticket, found, tried.score)
+            self.tuner.trial_end(ticket, complete)
 
 
 def tpe(seed: int, settings: SamplingSettings) -> Any:

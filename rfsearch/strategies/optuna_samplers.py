@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rfsearch.errors import UserError
 from rfsearch.seeds import stream
-from rfsearch.strategies.proposal import Indices, Shape, Tried
+from rfsearch.strategies.proposal import Proposal, Shape, Tried
 from rfsearch.training.recipe import setting
 
 if TYPE_CHECKING:
@@ -82,38 +82,38 @@ class OptunaProposer:
         self.study = optuna.create_study(directions=DIRECTIONS[:objectives], pruner=self.pruner)
         choices = optuna.distributions.CategoricalDistribution(range(shape.num_operators))
         self.distributions: dict[str, Any] = dict.fromkeys(shape.slots, choices)
-        self.trial: optuna.Trial | None = None
+        self.open: dict[int, optuna.Trial] = {}
 
-    def ask(self) -> Indices:
-        """The next proposal; a sampler of its own draws it."""
+    def ask(self) -> Proposal:
+        """The next proposal; a sampler of its own draws it, and sees what is open."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on what of Optuna is experimental
             seed = stream(self.seed, "ask", len(self.study.trials)) % 2**32
             self.study.sampler = self.build(seed, self.settings)
-            self.trial = self.study.ask(self.distributions)
-        return tuple(self.trial.params.values())
+            trial = self.study.ask(self.distributions)
+        self.open[trial.number] = trial
+        return Proposal(trial.number, tuple(trial.params.values()))
 
-    def report(self, epoch: int, score: float) -> bool:
+    def report(self, ticket: int, epoch: int, score: float) -> bool:
         """Successive halving: rungs at 1, r, r², … epochs."""
-        assert self.trial is not None
-        self.trial.report(score, epoch)
-        return bool(self.trial.should_prune())
+        self.open[ticket].report(score, epoch)
+        return bool(self.open[ticket].should_prune())
 
-    def tell(self, tried: Tried) -> None:
+    def tell(self, ticket: int, tried: Tried) -> None:
         """A failure is no value, and a pruned trial its last report; of another network than the
         one proposed (`Within` repairs) the proposal has failed, and that network was tried."""
         from optuna.trial import TrialState, create_trial
 
-        assert self.trial is not None
+        trial = self.open.pop(ticket)
         state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED,
                  "failed": TrialState.FAIL}[tried.state]  # fmt: skip
         values: Any = None
         if tried.state == "complete":
             values = [tried.score, tried.cost][: self.objectives]
-        if tried.indices == tuple(self.trial.params.values()):
-            self.study.tell(self.trial, values, state)
+        if tried.indices == tuple(trial.params.values()):
+            self.study.tell(trial, values, state)
         else:
-            self.study.tell(self.trial, state=TrialState.FAIL)
+            self.study.tell(trial, state=TrialState.FAIL)
             self.study.add_trial(
                 create_trial(
                     state=state,
@@ -123,7 +123,6 @@ class OptunaProposer:
                     intermediate_values=dict(enumerate(tried.reports, 1)),
                 )
             )
-        self.trial = None
 
 
 def random(seed: int, settings: SamplingSettings) -> optuna.samplers.BaseSampler:

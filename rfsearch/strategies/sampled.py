@@ -1,29 +1,34 @@
-"""Strategies that sample: propose a network, train it cheaply, score it, tell, propose again."""
+"""Strategies that sample: propose networks, train them cheaply, score them, tell of them."""
 
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
-from rfsearch.data.images import Images
 from rfsearch.errors import UserError
-from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
-from rfsearch.strategies.costs import CostTable
-from rfsearch.strategies.proposal import Indices, Proposer, Tried, best, replay
-from rfsearch.strategies.proposers import PROPOSERS
+from rfsearch.strategies.attempt import (
+    Executor,
+    Inline,
+    Job,
+    Made,
+    new_proposer,
+    proxy_images,
+)
+from rfsearch.strategies.proposal import Proposer, Said, Talk, Tried, best
 from rfsearch.strategies.task import Task
-from rfsearch.strategies.within import Within
-from rfsearch.training.fit import Fit, Tick, silent
+from rfsearch.training.fit import Tick, silent
 
 
 class Sampled:
-    """One search by trials; `advance` makes one of them.
+    """One search by trials; `advance` tells of one of them.
+
+    Proposals are asked for in batches, each when all of the batch before were told, and told in
+    the order of their numbers: what is found depends on the size of the batches, and not on where
+    trials are made, nor on which ends first. An asynchronous search gives that up: it asks for a
+    proposal whenever fewer than a batch are open, and tells what ends first.
 
     A trial trains on the proxy's images (of the weights and alpha splits) for the proxy's epochs
     and is scored on the selection split. Its weights and batches have a seed of their own, so
@@ -36,22 +41,23 @@ class Sampled:
     def __init__(self, task: Task, name: str) -> None:
         self.task = task
         self.name = name
-        self.proposer = self.new_proposer()
+        self.talk = Talk(self.new_proposer())
         self.images = proxy_images(task)
-        self.tried: list[Tried] = []
         self.kept: dict[str, Any] = {}
+        self.executor: Executor | None = None
 
     def new_proposer(self) -> Proposer:
-        """One that has seen nothing, within the caps where there are any."""
-        task = self.task
-        proposer = PROPOSERS[self.name](task.shape, task.sampling, task.search_seed)
-        if not task.caps.limits or task.costs is None:
-            return proposer
-        return Within(proposer, task.caps, task.costs)
+        """One that has seen nothing."""
+        return new_proposer(self.task, self.name)
+
+    @property
+    def tried(self) -> dict[int, Tried]:
+        """Trials that are done, by number, in the order they were told."""
+        return self.talk.tried
 
     @property
     def epoch(self) -> int:
-        """Trials that are done."""
+        """How many trials are done."""
         return len(self.tried)
 
     @property
@@ -60,52 +66,60 @@ class Sampled:
         return self.epoch >= self.task.trials
 
     def advance(self, tick: Tick = silent) -> dict[str, Any]:
-        """Make one trial and tell of it (a line of history.jsonl)."""
-        began = time.perf_counter()
-        number, indices = self.epoch, self.proposer.ask()
-        network, lines, tried = self.evaluate(number, indices, tick)
-        seconds = time.perf_counter() - began
-        tried = replace(tried, seconds=seconds)
-        self.proposer.tell(tried)
-        self.tried.append(tried)
+        """Wait for one trial and tell of it (a line of history.jsonl)."""
+        executor = self._begun()
+        for number in self._asked():
+            executor.submit(self._job(number))
+        number, made = executor.take(None if self.task.asynchronous else min(self.talk.open), tick)
+        self.talk.tell(number, made.tried)
         if best(self.tried) == number:
-            self.kept = {key: value.clone() for key, value in network.state_dict().items()}
-        steps = len(lines) * (len(self.images) // self.task.recipe.batch_size)
+            assert made.weights is not None
+            self.kept = made.weights()
+        return self._line(number, made)
+
+    def _begun(self) -> Executor:
+        """The executor; what was open when the search was stopped is made again."""
+        if self.executor is None:
+            self.executor = (self.task.executor or Inline)(self.task, self.name)
+            for number in self.talk.open:
+                self.executor.submit(self._job(number))
+        return self.executor
+
+    def _asked(self) -> list[int]:
+        """Numbers of the proposals that are due."""
+        talk, task = self.talk, self.task
+        if talk.open and not task.asynchronous:
+            return []
+        room = min(task.batch - len(talk.open), task.trials - len(talk.asked))
+        return [talk.ask() for _ in range(room)]
+
+    def _job(self, number: int) -> Job:
+        """What was asked for after the trial is nothing to it."""
+        indices, before = self.talk.asked[number]
+        if not self.talk.proposer.stops_early:
+            return Job(number, indices)
+        told = tuple(self.talk.tried.items())[:before]
+        return Job(number, indices, Said(tuple(self.talk.asked[: number + 1]), told))
+
+    def _line(self, number: int, made: Made) -> dict[str, Any]:
+        steps = len(made.lines) * (len(self.images) // self.task.recipe.batch_size)
+        last: dict[str, Any] = made.lines[-1] if made.lines else {"loss": math.nan}
+        where = {"node": made.node} if self.task.executor else {}
         return {
             "phase": "search",
             "stage": "trial",
             "epoch": self.epoch,
             "epochs": self.task.trials,
-            "loss": _finite(lines[-1]["loss"]),
-            "accuracy": lines[-1]["accuracy"],
-            "state": tried.state,
-            "score": tried.score,
-            "trial_epochs": len(lines),
-            "seconds": seconds,
-            "step_seconds": seconds / steps,
+            "trial": number,
+            "loss": _finite(last["loss"]),
+            "accuracy": last.get("accuracy"),
+            "state": made.tried.state,
+            "score": made.tried.score,
+            "trial_epochs": len(made.lines),
+            "seconds": made.tried.seconds,
+            "step_seconds": made.tried.seconds / max(steps, 1),
+            **where,
         }
-
-    def evaluate(
-        self, number: int, indices: Indices, tick: Tick
-    ) -> tuple[nn.Module, list[dict[str, Any]], Tried]:
-        """Train and score one network: it, the lines of its epochs and what came of it."""
-        fit = proxy_fit(self.task, indices, stream(self.task.search_seed, "trial", number))
-        lines: list[dict[str, Any]] = []
-        reports: list[float] = []
-        cost = self._cost(indices)
-        while not fit.finished:
-            lines.append(fit.advance(tick))
-            if not math.isfinite(lines[-1]["loss"]):
-                return fit.network, lines, Tried(indices, "failed", None, cost, tuple(reports))
-            if self.proposer.stops_early:
-                reports.append(self.task.score(fit.network))
-                if self.proposer.report(len(lines), reports[-1]) and not fit.finished:
-                    return fit.network, lines, Tried(indices, "pruned", None, cost, tuple(reports))
-        score = self.task.score(fit.network)
-        return fit.network, lines, Tried(indices, "complete", score, cost, tuple(reports))
-
-    def _cost(self, indices: Indices) -> float | None:
-        return None if self.task.costs is None else cost_of(self.task, indices)
 
     def choices(self) -> tuple[Choice, ...]:
         """Of the best trial."""
@@ -114,9 +128,9 @@ class Sampled:
     def _best(self) -> int:
         number = best(self.tried)
         if number is None:
-            raise UserError(
-                f"none of {len(self.tried)} trials was completed; try a smaller --set recipe.lr"
-            )
+            errors = [tried.error for tried in self.tried.values() if tried.error]
+            told = f" ({errors[0]})" if errors else "; try a smaller --set recipe.lr"
+            raise UserError(f"none of {len(self.tried)} trials was completed{told}")
         return number
 
     def network(self) -> nn.Module:
@@ -126,52 +140,14 @@ class Sampled:
         return network.eval()
 
     def state_dict(self) -> dict[str, Any]:
-        """What was tried, and the weights of the best."""
-        return {"tried": [tried.to_plain() for tried in self.tried], "network": self.kept}
+        """What was asked and told, and the weights of the best."""
+        return {"said": self.talk.said.to_plain(), "network": self.kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Live through the history again."""
-        self.tried = [Tried.from_plain(record) for record in state["tried"]]
+        """Live through it again."""
+        self.talk = Talk.again(self.new_proposer(), Said.from_plain(state["said"]))
         self.kept = state["network"]
-        self.proposer = self.new_proposer()
-        replay(self.proposer, self.tried)
-
-
-def proxy_images(task: Task) -> Images:
-    """The proxy's share of the weights and alpha splits, the same in every trial and strategy."""
-    images = task.splits.training()
-    generator = torch.Generator().manual_seed(stream(0, "proxy"))
-    order = torch.randperm(len(images), generator=generator)[: task.proxy.images]
-    return images.take(order.to(images.labels.device))
-
-
-def proxy_fit(task: Task, indices: Indices, seed: int) -> Fit:
-    """The cheap training of one network at its start."""
-    return Fit(
-        task.network(task.choices(indices), stream(seed, "weights")),
-        proxy_images(task),
-        task.augmentation,
-        task.recipe,
-        epochs=task.proxy.epochs,
-        seed=seed,
-        fabric=task.fabric,
-    )
-
-
-def cost_of(task: Task, indices: Indices) -> float:
-    """nsga2's second objective."""
-    assert task.costs is not None
-    return task.costs.total(objective(task.costs, task.sampling.cost), indices)
-
-
-def objective(costs: CostTable, wanted: str) -> str:
-    """The measure that is minimised beside the score: as set; auto takes the first of macs,
-    latency (where the table has it) and window_ops in which networks of the space differ."""
-    if wanted != "auto":
-        return wanted
-    known = [name for name in ("macs", "latency", "window_ops") if name in costs.slots]
-    spread = [name for name in known if len(set(costs.range(name))) > 1]
-    return (spread or known)[0]
+        self.executor = None
 
 
 def _finite(value: float) -> float | None:

@@ -58,7 +58,7 @@ class RandomShared:
     def __init__(self, task: Task) -> None:
         self.task, self.seed, self.epoch = task, task.search_seed, 0
         self.network_of_all = task.supernet()
-        self.tried: list[Tried] = []
+        self.tried: dict[int, Tried] = {}
         size = task.recipe.batch_size
         self.steps = len(task.splits.weights) // size
         weights = self.network_of_all.weights()
@@ -92,7 +92,8 @@ class RandomShared:
         self.epoch += 1
         seconds = time.perf_counter() - began
         if self.tried and not training:
-            self.tried[-1] = replace(self.tried[-1], seconds=seconds)
+            number = len(self.tried) - 1
+            self.tried[number] = replace(self.tried[number], seconds=seconds)
         steps = self.steps if training else 1
         head = {"phase": "search", "epoch": self.epoch, "epochs": self.epochs}
         return {**head, **told, "seconds": seconds, "step_seconds": seconds / steps}
@@ -119,9 +120,10 @@ class RandomShared:
 
     def score_one(self) -> dict[str, Any]:
         """Draw the next network and score it; what a line of history.jsonl tells of it."""
-        indices = self._allowed(len(self.tried))
+        number = len(self.tried)
+        indices = self._allowed(number)
         score = self.task.score(self._network(indices))
-        self.tried.append(Tried(indices, "complete", score))
+        self.tried[number] = Tried(indices, "complete", score)
         return {"stage": "scored", "loss": None, "accuracy": None, "score": score,
                 "state": "complete"}  # fmt: skip
 
@@ -165,7 +167,7 @@ class RandomShared:
         """Everything needed to go on."""
         return {
             "epoch": self.epoch,
-            "tried": [tried.to_plain() for tried in self.tried],
+            "tried": [tried.to_plain() for tried in self.tried.values()],
             "network": self.network_of_all.state_dict(),
             **self.descent.state_dict(),
         }
@@ -173,6 +175,6 @@ class RandomShared:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.epoch = state["epoch"]
-        self.tried = [Tried.from_plain(record) for record in state["tried"]]
+        self.tried = dict(enumerate(map(Tried.from_plain, state["tried"])))
         self.network_of_all.load_state_dict(state["network"])
         self.descent.load_state_dict(state)

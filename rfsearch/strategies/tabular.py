@@ -102,13 +102,14 @@ def replay_on(
     proposer = PROPOSERS[strategy](table.shape, settings, stream(seed, "search"))
     history: list[Tried] = []
     for number in range(trials):
-        indices = proposer.ask()
+        proposal = proposer.ask()
+        indices = proposal.indices
         if indices not in table.rows:
             raise UserError(f"the table lacks network {name(indices)}; train it to the end")
         rows = table.rows[indices]
         row = rows[stream(seed, "row", number) % len(rows)]
         history.append(Tried(indices, "complete", row.score, 0.0, (), row.seconds))
-        proposer.tell(history[-1])
+        proposer.tell(proposal.ticket, history[-1])
     return history
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,6 +31,8 @@ Module = TypeVar("Module", bound=nn.Module)
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from rfsearch.strategies.attempt import Executor
+
 
 @dataclass(frozen=True)
 class Proxy:
@@ -51,6 +54,9 @@ class Task:
         caps: the largest costs a found network may have.
         pretrained: whether every network begins with the published weights of its backbone.
         metric: by which networks are scored.
+        batch: proposals that are asked for before any of them is told.
+        asynchronous: a trial is told when it ends, and the next one asked for; not repeatable.
+        executor: makes the trials of a strategy by name, elsewhere; None makes them here.
         seed: the run's; every stream below it has a name.
     """
 
@@ -73,6 +79,9 @@ class Task:
     caps: Caps = NO_CAPS
     pretrained: bool = False
     metric: Metric = METRICS[ACCURACY]
+    batch: int = 1
+    asynchronous: bool = False
+    executor: Callable[[Task, str], Executor] | None = None
 
     @property
     def shape(self) -> Shape:

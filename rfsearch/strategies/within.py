@@ -9,6 +9,7 @@ adapt. Both are ours; the mean cost under p is what FBNet (arXiv 1812.03443) and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from rfsearch.operators.mixture import Mixture
 from rfsearch.spaces import Choice
 from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.pmpl_search import PMPLSearch
-from rfsearch.strategies.proposal import Indices, Proposer, Tried
+from rfsearch.strategies.proposal import Proposal, Proposer, Tried
 from rfsearch.training.alternate import AlphaDescent, Objective
 from rfsearch.training.fit import Tick, silent
 
@@ -35,22 +36,23 @@ class Within:
         self.proposer, self.caps, self.costs = proposer, caps, costs
         self.stops_early = proposer.stops_early
 
-    def ask(self) -> Indices:
+    def ask(self) -> Proposal:
         """The next proposal that keeps the caps, or the last one repaired."""
         for _ in range(ASKS):
-            indices = self.proposer.ask()
-            if self.caps.met(self.costs, indices):
-                return indices
-            self.proposer.tell(Tried(indices, "failed"))
-        return self.caps.repair(self.costs, self.proposer.ask())
+            proposal = self.proposer.ask()
+            if self.caps.met(self.costs, proposal.indices):
+                return proposal
+            self.proposer.tell(proposal.ticket, Tried(proposal.indices, "failed"))
+        last = self.proposer.ask()
+        return replace(last, indices=self.caps.repair(self.costs, last.indices))
 
-    def report(self, epoch: int, score: float) -> bool:
+    def report(self, ticket: int, epoch: int, score: float) -> bool:
         """Passed on."""
-        return self.proposer.report(epoch, score)
+        return self.proposer.report(ticket, epoch, score)
 
-    def tell(self, tried: Tried) -> None:
+    def tell(self, ticket: int, tried: Tried) -> None:
         """Passed on."""
-        self.proposer.tell(tried)
+        self.proposer.tell(ticket, tried)
 
 
 class PenalisedDescent(AlphaDescent):

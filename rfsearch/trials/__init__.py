@@ -7,6 +7,7 @@ folder alone. Optuna and pandas are imported by the functions that need them, wh
 from rfsearch.trials.claim import Claim
 from rfsearch.trials.history import History
 from rfsearch.trials.run_folder import RunFolder, read_json, replacing, write_json
+from rfsearch.trials.storage import Kept, journal, keep, kept
 from rfsearch.trials.study import (
     load_study,
     open_study,
@@ -20,8 +21,12 @@ from rfsearch.trials.trial import Trial
 __all__ = [
     "Claim",
     "History",
+    "Kept",
     "RunFolder",
     "Trial",
+    "journal",
+    "keep",
+    "kept",
     "load_study",
     "open_study",
     "read_json",

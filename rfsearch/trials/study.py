@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from rfsearch.errors import UserError
 from rfsearch.spaces import Architecture, Space
@@ -66,22 +70,23 @@ def record(study: optuna.Study, trial: Trial, space: Space, *, pairs: bool = Fal
     """
     import optuna
 
-    known = _by_number(study).get(trial.number)
+    with _answering():
+        known = _recorded(study, trial.number)
     if known is not None:
         if known.architecture != trial.architecture:
             raise ValueError(f"trial {trial.number} is in the study with another architecture")
         return
     held = trial.architecture.labels
     may_hold = optuna.distributions.CategoricalDistribution(_labels(space, pairs))
-    study.add_trial(
-        optuna.trial.create_trial(
-            state=optuna.trial.TrialState[STATES[trial.state]],
-            value=trial.score,
-            params=dict(held),
-            distributions=dict.fromkeys(held, may_hold),
-            user_attrs=_attributes(trial),
-        )
+    made = optuna.trial.create_trial(
+        state=optuna.trial.TrialState[STATES[trial.state]],
+        value=trial.score,
+        params=dict(held),
+        distributions=dict.fromkeys(held, may_hold),
+        user_attrs=_attributes(trial),
     )
+    with _answering():
+        study.add_trial(made)
 
 
 def read_trials(study: optuna.Study) -> tuple[Trial, ...]:
@@ -144,15 +149,73 @@ def _journal(path: Path) -> optuna.storages.BaseStorage:
 
 
 def _database(url: str) -> optuna.storages.BaseStorage:
-    """The message about one that does not answer leaves out the URL, which may hold a password."""
-    from optuna.storages import get_storage
+    """One that does not answer is told of without its URL, which may hold a password; nor is it
+    told with what its library raised, whose own words may hold it too.
+
+    A connection is open while it is used alone: hours pass between two trials.
+    """
+    from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     try:
-        return get_storage(url)
-    except (SQLAlchemyError, ImportError) as error:
-        kind, reason = url.partition("://")[0], str(error).splitlines()[0]
-        raise UserError(f"the {kind} storage cannot be opened: {reason}") from error
+        if url.startswith("redis"):
+            return get_storage(url)
+        return get_storage(RDBStorage(url, engine_kwargs={"poolclass": NullPool}))
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        kind = url.partition("://")[0]
+        reason = _without_secrets((str(error).splitlines() or [""])[0], url)
+    raise UserError(f"the {kind} storage cannot be opened: {reason}")
+
+
+def reach(url: str) -> None:
+    """A database that can be opened, or a `UserError`."""
+    _database(url)
+
+
+def public(url: str) -> str:
+    """A database's kind and place: its URL without user, password and query.
+
+    >>> public("postgresql://anna:secret@db.example:5432/studies?sslpassword=b@c")
+    'postgresql://db.example:5432/studies'
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):  # what is wrong is told where it is opened
+        return f"{url.partition('://')[0]}://…"
+    host = (parts.host or "").rpartition("@")[2]  # of a password with a bare @
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.drivername}://{host}{port}/{parts.database or ''}"
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """The text without the URL's user, password and query, encoded or not, nor parts of them where
+    they hold characters that a URL must not; the longest first."""
+    authority = url.partition("://")[2].rpartition("@")[0]
+    query = url.partition("?")[2]
+    pieces = re.split("[:/@&=?]", authority) + re.split("[&=@]", query)
+    whole = [url, authority, query, authority.partition(":")[2]]
+    secrets = {form for one in (*whole, *pieces) for form in (one, unquote(one))}
+    for secret in sorted(secrets - {""}, key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """A database that answers no more is told of in a line."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        first = (str(error.__cause__ or error).splitlines() or [""])[0]
+        raise UserError(
+            f"the study's database does not answer: {first}; nothing is lost, go on by --resume"
+        ) from None
 
 
 def _lock(journal: Path) -> Path:
@@ -179,6 +242,14 @@ def _attributes(trial: Trial) -> dict[str, object]:
     }
     json.dumps(attributes, allow_nan=False)
     return attributes
+
+
+def _recorded(study: optuna.Study, number: int) -> Trial | None:
+    """The trial of this number alone: to read all, each time that one is added, would make long
+    studies slow."""
+    trials = study.get_trials(deepcopy=False)
+    found = [frozen for frozen in trials if frozen.user_attrs.get("number") == number]
+    return _trial(found[-1]) if found else None
 
 
 def _by_number(study: optuna.Study) -> dict[int, Trial]:

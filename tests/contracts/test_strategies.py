@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from rfsearch import strategies
@@ -23,9 +24,10 @@ from rfsearch.engine.config import Request, settle
 from rfsearch.errors import UserError
 from rfsearch.spaces import load_space
 from rfsearch.strategies import STRATEGIES, nni_tuners, within
+from rfsearch.strategies.attempt import attempt
 from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.proposal import Shape, Tried, replay
+from rfsearch.strategies.proposal import Shape, Talk, Tried
 from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.training.fit import silent
 from rfsearch.training.metrics import METRICS
@@ -110,10 +112,10 @@ def test_what_is_found_lies_in_the_space_and_is_the_best_of_the_trials(name):
     score = tiny.task().score(network)
     if isinstance(search, strategies.Tries):
         assert len(search.tried) == tiny.TRIALS
-        for tried in search.tried:
+        for tried in search.tried.values():
             assert len(tried.indices) == len(slots)
             assert all(0 <= k < len(tiny.SPACE.operators) for k in tried.indices)
-        complete = [t.score for t in search.tried if t.state == "complete"]
+        complete = [t.score for t in search.tried.values() if t.state == "complete"]
         assert score == pytest.approx(max(complete), abs=1e-6)
 
 
@@ -122,7 +124,7 @@ def test_trials_are_scored_by_the_metric(name):
     """Accuracies of twelve images would be multiples of a twelfth."""
     search = tiny.begin(name, metric=METRICS["likelihood"])
     tiny.finish(search)
-    scored = [t.score for t in search.tried if t.state == "complete"]
+    scored = [t.score for t in search.tried.values() if t.state == "complete"]
     assert all(0 < one < 1 and abs(12 * one - round(12 * one)) > 1e-6 for one in scored)
     kept = tiny.task(metric=METRICS["likelihood"]).score(search.network())
     assert kept == pytest.approx(max(scored), abs=1e-6)
@@ -174,7 +176,8 @@ def test_a_cap_holds_for_what_is_found(name):
     indices = tuple(tiny.SPACE.labels.index(label) for label in labels)
     assert caps.met(tiny.task().costs, indices), labels
     if isinstance(search, strategies.Tries):
-        assert all(caps.met(tiny.task().costs, tried.indices) for tried in search.tried)
+        found = [tried.indices for tried in search.tried.values()]
+        assert all(caps.met(tiny.task().costs, indices) for indices in found)
 
 
 @every_strategy
@@ -241,10 +244,91 @@ def test_a_loss_that_is_no_number_fails_its_trial_and_the_search_goes_on():
     assert (lines[1]["loss"], lines[1]["score"]) == (None, None)
 
 
+def test_a_trial_that_breaks_has_failed_and_says_why():
+    """Out of memory, or anything else; a mistake of the user is everyone's and not the trial's."""
+    task = tiny.task(batch=2)
+    search = strategies.resolve("random")(task)
+
+    class Broken(type(task)):
+        def network(self, choices, seed):
+            if len(search.tried) == 1:
+                raise MemoryError("no room for 7 GiB\nin two lines")
+            if len(search.tried) == 3:
+                raise UserError("no such file")
+            return task.network(choices, seed)
+
+    search.task = Broken(**{name: getattr(task, name) for name in task.__dataclass_fields__})
+    lines = [search.advance(silent) for _ in range(3)]
+    assert [line["state"] for line in lines] == ["complete", "failed", "complete"]
+    assert search.tried[1].error == "MemoryError: no room for 7 GiB"
+    with pytest.raises(UserError, match="no such file"):
+        search.advance(silent)
+
+
+SAMPLED = [name for name, entry in STRATEGIES.items() if entry.spends == "trials"]
+
+
+class Elsewhere:
+    """Makes what is asked for last first, as soon as it is asked for, with a task of its own."""
+
+    def __init__(self, task, name):
+        self.task, self.name, self.made = replace(task), name, {}
+
+    def submit(self, job):
+        made = attempt(self.task, self.name, job, silent)
+        self.made = {job.number: made, **self.made}
+
+    def take(self, number, _tick):
+        number = next(iter(self.made)) if number is None else number
+        return number, self.made.pop(number)
+
+
+def told(search):
+    """Numbers, networks, states and scores in the order they were told."""
+    return [(n, replace(tried, seconds=0.0)) for n, tried in search.tried.items()]
+
+
+@named(SAMPLED)
+def test_in_batches_it_does_not_matter_where_trials_are_made_or_where_it_was_stopped(name):
+    sampling = SamplingSettings(startup=2, population=3, tournament=2, reduction=2)
+    asked = {"batch": 3, "trials": 7, "sampling": sampling}
+    here, there = tiny.begin(name, **asked), tiny.begin(name, **asked, executor=Elsewhere)
+    while not here.finished:
+        here.advance(silent)
+        there.advance(silent)
+        assert [before for _, before in here.talk.asked] == [0, 0, 0, 3, 3, 3, 6][
+            : len(here.talk.asked)
+        ]
+        assert told(here) == told(there)
+        state = there.state_dict()
+        there = tiny.begin(name, **asked, executor=Elsewhere)
+        there.load_state_dict(state)
+    assert list(here.tried) == list(range(7))
+    assert all(map(torch.equal, here.kept.values(), there.kept.values()))
+
+
+@named(["random", "tpe", "asha"])
+def test_an_asynchronous_search_tells_what_ends_first_and_loses_nothing_when_stopped(name):
+    asked = {"batch": 3, "trials": 7, "asynchronous": True, "executor": Elsewhere}
+    search = tiny.begin(name, **asked)
+    search.advance(silent)
+    assert list(search.tried) == [2]
+    assert search.choices()
+    while not search.finished:
+        search.advance(silent)
+        assert len(search.talk.open) <= 3
+        state = json.loads(json.dumps(search.state_dict()["said"]))
+        again = tiny.begin(name, **asked)
+        again.load_state_dict({"said": state, "network": search.kept})
+        assert (told(again), again.talk.open) == (told(search), search.talk.open)
+        search = again
+    assert sorted(search.tried) == list(range(7))
+
+
 def test_all_failed_is_told():
     search = tiny.begin("random")
-    search.tried = [Tried((0, 0, 0), "failed")] * tiny.TRIALS
-    with pytest.raises(UserError, match="none of 4 trials was completed"):
+    search.tried.update(dict.fromkeys(range(tiny.TRIALS), Tried((0, 0, 0), "failed")))
+    with pytest.raises(UserError, match="none of 4 trials was completed; try a smaller"):
         search.choices()
 
 
@@ -260,16 +344,16 @@ def on_toy(name, seed):
     return PROPOSERS[name](TOY, SETTINGS, seed)
 
 
-def toy(proposer, trials, seed):
-    """Share of slots that hold their best operator in the best trial; history."""
+def toy(proposer, trials, seed, batch=1):
+    """Share of slots that hold their best operator in the best trial; what was said."""
     wanted = np.random.default_rng(seed).integers(TOY.num_operators, size=len(TOY.slots))
-    history = []
-    for _ in range(trials):
-        indices = proposer.ask()
-        score = float((np.asarray(indices) == wanted).mean())
-        history.append(Tried(indices, "complete", score, 0.0))
-        proposer.tell(history[-1])
-    return max(tried.score for tried in history), history
+    talk = Talk(proposer)
+    while len(talk.tried) < trials:
+        for number in [talk.ask() for _ in range(min(batch, trials - len(talk.tried)))]:
+            indices = talk.open[number].indices
+            score = float((np.asarray(indices) == wanted).mean())
+            talk.tell(number, Tried(indices, "complete", score, 0.0))
+    return max(tried.score for tried in talk.tried.values()), talk.said
 
 
 @named(["tpe", "evolution", "nni-tpe"])
@@ -280,11 +364,19 @@ def test_it_beats_random_on_a_separable_toy(name):
 
 @named(ON_TOY)
 def test_a_history_of_other_proposals_is_told(name):
-    _, history = toy(on_toy(name, 0), 3, 0)
-    replay(on_toy(name, 0), history)
-    history[1] = replace(history[1], indices=tuple(3 - k for k in history[1].indices))
+    _, said = toy(on_toy(name, 0), 3, 0)
+    Talk.again(on_toy(name, 0), said)
+    first, (indices, before), third = said.asked
+    other = tuple(3 - k for k in indices), before
     with pytest.raises(UserError, match=r"trial 1 was .* and would now be"):
-        replay(on_toy(name, 0), history)
+        Talk.again(on_toy(name, 0), replace(said, asked=(first, other, third)))
+
+
+@named(ON_TOY)
+def test_many_proposals_may_be_open(name):
+    _, said = toy(on_toy(name, 0), 40, 0, batch=8)
+    assert len({indices for indices, _ in said.asked[:8]}) > 6, "no batch of one network"
+    assert Talk.again(on_toy(name, 0), said).said == said
 
 
 @pytest.mark.skipif(not HAS_NNI, reason="nni has no wheel for this machine")
@@ -313,11 +405,11 @@ def test_a_repaired_network_is_what_its_score_is_told_of(name, monkeypatch):
     monkeypatch.setattr(inner, "ask", never(inner, (0, 0, 0)))
     proposer = within.Within(inner, Caps((("macs", 0.5),)), costs)
     for number in range(2):
-        indices = proposer.ask()
-        assert indices == (0, 0, 0)
+        proposal = proposer.ask()
+        assert proposal.indices == (0, 0, 0)
         if inner.stops_early:
-            proposer.report(1, 0.3)
-        proposer.tell(Tried(indices, "complete", 0.5 + number, 1.0))
+            proposer.report(proposal.ticket, 1, 0.3)
+        proposer.tell(proposal.ticket, Tried((0, 0, 0), "complete", 0.5 + number, 1.0))
     if name == "evolution":
         scored = [tried.indices for tried in inner.told if tried.score is not None]
     else:
@@ -331,8 +423,8 @@ def never(proposer, indices):
     ask = proposer.ask
 
     def other():
-        while (found := ask()) == indices:
-            proposer.tell(Tried(found, "failed"))
+        while (found := ask()).indices == indices:
+            proposer.tell(found.ticket, Tried(indices, "failed"))
         return found
 
     return other

@@ -15,8 +15,8 @@ from rfsearch.engine.config import settle
 from rfsearch.engine.run import describe, slot_names
 from rfsearch.engine.start import load_data, prepare
 from rfsearch.errors import UserError
+from rfsearch.strategies.attempt import objective
 from rfsearch.strategies.costs import Caps, CostTable
-from rfsearch.strategies.sampled import objective
 from rfsearch.trials import RunFolder
 
 

@@ -165,7 +165,7 @@ def test_stopped_in_the_middle_of_epochs(begin, silent, tmp_path, expected, seed
 POINTS = [
     *("History.append", "checkpoint.save"),
     # the search is over
-    *("checkpoint.save_weights", "open_study", "record", "write_trials_csv", "write_json"),
+    *("checkpoint.save_weights", "Kept.open", "record", "write_trials_csv", "write_json"),
     # found, plain
     *("History.append", "checkpoint.save_weights", "History.append", "checkpoint.save_weights"),
 ]

@@ -231,4 +231,5 @@ def test_a_storage_that_cannot_be_opened_keeps_its_password(url):
     with pytest.raises(UserError, match="storage cannot be opened") as caught:
         open_study(url)
     assert "secret" not in str(caught.value)
+    assert caught.value.__context__ is None, "a traceback would show it"
     assert len(str(caught.value).splitlines()) == 1
