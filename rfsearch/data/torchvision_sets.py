@@ -13,7 +13,7 @@ from typing import Any
 from rfsearch.data import factory
 from rfsearch.data.images import Dataset
 from rfsearch.data.published import default_root
-from rfsearch.data.request import Request
+from rfsearch.data.request import Request, place
 from rfsearch.errors import UserError, unknown
 
 FLAG = ({"train": True}, {"train": False})
@@ -56,11 +56,11 @@ SETS: dict[str, Parts] = {
 
 def load(request: Request) -> Dataset:
     """The data set called ``request.root`` ("NAME" or "NAME:ROOT"), cut into four splits."""
-    asked, _, place = request.root.partition(":")
+    asked, _, where = request.root.partition(":")
     name = {known.lower(): known for known in SETS}.get(asked.lower())
     if name is None:
         raise unknown("torchvision data set", asked, SETS)
-    root = Path(place).expanduser() if place else default_root()
+    root = place(where) if where else default_root()
     train, test = (_opened(name, root, told, request.download) for told in SETS[name].told)
     made = {"train": train, "test": test, "flips": SETS[name].flips}
     return factory.assembled(f"torchvision:{name}", str(root), made, request)
