@@ -150,6 +150,8 @@ def _told(error: Exception, resumable: bool) -> str | None:
     if isinstance(error, OSError) and error.errno in _DISK:
         go_on = f". Put that right and go on with: {_resume_command()}" if resumable else ""
         return f"cannot write {error.filename or 'to disk'}: {_DISK[error.errno]}{go_on}"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:60]}... is a longer name than a file may have here"
     names = {kind.__name__ for kind in type(error).__mro__}  # torch's, without importing it
     if names & {"MemoryError", "OutOfMemoryError"} or "DefaultCPUAllocator" in str(error):
         return (
@@ -160,7 +162,9 @@ def _told(error: Exception, resumable: bool) -> str | None:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    """On stderr; what a name holds beside letters could move the cursor, or worse."""
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    typer.echo("".join(shown), err=True)
 
 
 def _resume_command() -> str:
@@ -508,10 +512,10 @@ def report(
 ) -> None:
     """Rebuild report.html from the files of run folders."""
     with explained(debug):
-        from rfsearch.reporting import write_report
+        from rfsearch.reporting import rewrite_report
 
         for folder in folders:
-            typer.echo(write_report(folder))
+            typer.echo(rewrite_report(folder))
 
 
 @app.command(short_help="Write the found network as files that need no rfsearch.")
