@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rfsearch.engine import preemption
 from rfsearch.engine.run import Silent
 from rfsearch.errors import UserError
 
@@ -23,17 +24,8 @@ def work(open_again: Callable[[], Any], todo: Any, told: Any) -> None:
             done, wrong (the text of a `UserError`), fault (a traceback) or end.
     """
     try:
-        comparison = open_again()
-        networks = comparison.networks()
-        cells = {cell.name: (run, cell) for _, run, cell in comparison.cells()}
-        while True:
-            try:
-                name = todo.get(timeout=1)
-            except queue.Empty:
-                break
-            run, cell = cells[name]
-            comparison.carry_out(replace(run, progress=_Telling(name, told)), cell, networks)
-            told.put(("done", name, None))
+        with preemption.heeded():
+            _work(open_again, todo, told)
     except UserError as error:
         told.put(("wrong", "", str(error)))
     except KeyboardInterrupt:
@@ -41,6 +33,20 @@ def work(open_again: Callable[[], Any], todo: Any, told: Any) -> None:
     except BaseException:
         told.put(("fault", "", traceback.format_exc()))
     told.put(("end", "", None))
+
+
+def _work(open_again: Callable[[], Any], todo: Any, told: Any) -> None:
+    comparison = open_again()
+    networks = comparison.networks()
+    cells = {cell.name: (run, cell) for _, run, cell in comparison.cells()}
+    while True:
+        try:
+            name = todo.get(timeout=1)
+        except queue.Empty:
+            return
+        run, cell = cells[name]
+        comparison.carry_out(replace(run, progress=_Telling(name, told)), cell, networks)
+        told.put(("done", name, None))
 
 
 class _Telling(Silent):

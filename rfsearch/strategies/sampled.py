@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from rfsearch.strategies.proposal import Indices, Proposer, Tried, best, replay
 from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.strategies.task import Task
 from rfsearch.strategies.within import Within
-from rfsearch.training.fit import Fit, Tick, silent
+from rfsearch.training.fit import Fit, NotFinite, Tick, silent
 
 
 class Sampled:
@@ -76,7 +75,7 @@ class Sampled:
             "stage": "trial",
             "epoch": self.epoch,
             "epochs": self.task.trials,
-            "loss": _finite(lines[-1]["loss"]),
+            "loss": lines[-1]["loss"],
             "accuracy": lines[-1]["accuracy"],
             "state": tried.state,
             "score": tried.score,
@@ -94,8 +93,10 @@ class Sampled:
         reports: list[float] = []
         cost = self._cost(indices)
         while not fit.finished:
-            lines.append(fit.advance(tick))
-            if not math.isfinite(lines[-1]["loss"]):
+            try:
+                lines.append(fit.advance(tick))
+            except NotFinite:
+                lines.append({"loss": None, "accuracy": None})
                 return fit.network, lines, Tried(indices, "failed", None, cost, tuple(reports))
             if self.proposer.stops_early:
                 reports.append(self.task.score(fit.network))
@@ -172,7 +173,3 @@ def objective(costs: CostTable, wanted: str) -> str:
     known = [name for name in ("macs", "latency", "window_ops") if name in costs.slots]
     spread = [name for name in known if len(set(costs.range(name))) > 1]
     return (spread or known)[0]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
