@@ -73,8 +73,8 @@ def _opened(name: str, kind: Callable[..., Any], root: Path, download: bool) -> 
             kind(str(root), train=True, download=download),
             kind(str(root), train=False, download=download),
         )
-    # what torchvision raises where files are missing, broken, or cannot be fetched or written
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+    # torchvision, where files are missing, broken or dangerous, or cannot be fetched or written
+    except Exception as error:
         if download:
             raise UserError(f"{name} could not be downloaded to {root}: {error}") from error
         raise UserError(

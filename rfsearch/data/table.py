@@ -150,6 +150,8 @@ def array(path: Path) -> np.ndarray:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # reads nothing yet
     except (EOFError, OverflowError) as error:
         raise ValueError(f"no array: {error}") from error
+    if not isinstance(mapped, np.ndarray):
+        raise ValueError("an archive and no array")
     most = Image.MAX_IMAGE_PIXELS
     if most and mapped.size > most:
         shape = "×".join(map(str, mapped.shape))

@@ -71,8 +71,8 @@ def _opened(name: str, root: Path, told: dict[str, Any], download: bool) -> Any:
 
     try:
         return getattr(datasets, name)(str(root), download=download, **told)
-    # what torchvision raises where files are missing, broken, or cannot be fetched or written
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError, ImportError) as error:
+    # torchvision, where files are missing, broken or dangerous, or cannot be fetched or written
+    except Exception as error:
         first = str(error).partition("\n")[0][:200]
         if download:
             raise UserError(f"torchvision:{name} was not fetched to {root}: {first}") from error
