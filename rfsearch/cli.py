@@ -6,7 +6,7 @@ import errno
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,9 +126,13 @@ _DISK = {
 
 @contextmanager
 def explained(debug: bool, *, resumable: bool = False) -> Iterator[None]:
-    """The user's mistakes on stderr with exit code 2; an interrupt with the way to go on."""
+    """The user's mistakes on stderr with exit code 2; an interrupt with the way to go on, and
+    SIGTERM alike."""
+    from rfsearch.engine.preemption import heeded
+
     try:
-        yield
+        with heeded() if resumable else nullcontext():
+            yield
     except KeyboardInterrupt:
         go_on = f"; go on with: {_resume_command()}" if resumable else ""
         _say(f"rfsearch: interrupted{go_on}")
@@ -152,8 +156,13 @@ def _told(error: Exception, resumable: bool) -> str | None:
         return f"cannot write {error.filename or 'to disk'}: {_DISK[error.errno]}{go_on}"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{str(error.filename)[:60]}... is a longer name than a file may have here"
+    if type(error).__name__ == "OutOfMemoryError":
+        return (
+            "the memory of the GPU is used up; take smaller batches (--set recipe.batch_size=N, "
+            "--set pmpl.alpha_batch=N), smaller images (--image-size) or --device cpu"
+        )
     names = {kind.__name__ for kind in type(error).__mro__}  # torch's, without importing it
-    if names & {"MemoryError", "OutOfMemoryError"} or "DefaultCPUAllocator" in str(error):
+    if "MemoryError" in names or "DefaultCPUAllocator" in str(error):
         return (
             "there is not enough memory; take smaller images (--image-size), fewer "
             "(--set plan.images=N) or smaller batches (--set recipe.batch_size=N)"

@@ -31,7 +31,7 @@ from rfsearch.spaces import Architecture, tables
 from rfsearch.training import checkpoint
 from rfsearch.trials import History, read_json
 
-few = settings(max_examples=40)
+few = settings(max_examples=25)
 
 
 def read_or_told(function, *arguments):
