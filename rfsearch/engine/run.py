@@ -23,6 +23,7 @@ from rfsearch.data.images import Dataset
 from rfsearch.engine import preemption
 from rfsearch.engine.config import Config
 from rfsearch.engine.settings import MetricSettings, SlotSettings
+from rfsearch.errors import UserError
 from rfsearch.seeds import stream
 from rfsearch.spaces import Architecture, Input
 from rfsearch.strategies import Strategy
@@ -345,11 +346,9 @@ def drive(
     """Advance to the end, with a line of history and a checkpoint after every epoch; ``after``
     is called with the line before it is written."""
     path = run.folder.checkpoint / "state.pt"
-    state = checkpoint.load(path)
-    lines = state["history_lines"] if state else lines_before(run, label)
+    lines = _resumed(path, name, trainer)
+    lines = lines_before(run, label) if lines is None else lines
     run.history.truncate(lines)
-    if state and state["phase"] == name:
-        trainer.load_state_dict(state["trainer"])
 
     def save() -> None:
         state = {"phase": name, "history_lines": lines, "trainer": trainer.state_dict()}
@@ -362,6 +361,24 @@ def drive(
         lines += 1
         save()
         run.progress.epoch(line)
+
+
+def _resumed(path: Path, name: str, trainer: Trainer) -> int | None:
+    """Put a trainer where its checkpoint left it; the lines of history there were then, or None
+    without a checkpoint."""
+    state = checkpoint.load(path)
+    if state is None:
+        return None
+    try:
+        if state["phase"] == name:
+            trainer.load_state_dict(state["trainer"])
+        return int(state["history_lines"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise UserError(
+            f"{path} holds the state of another run or version ({why}); delete it to start its "
+            "phase again"
+        ) from error
 
 
 def _advanced(run: Recorded, name: str, trainer: Trainer, tick: Tick) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+STATE = ("step", "left_out", "alpha", "seconds", "loss", "right", "numbers")
+"""What a stopped epoch needs."""
+
 
 class Tally:
     """Sums over the steps of an epoch.
@@ -88,8 +91,9 @@ class Tally:
     def of(cls, state: dict[str, Any] | None) -> Tally:
         """The tally of a state, or an empty one."""
         tally = cls()
-        for name, value in (state or {}).items():
-            setattr(tally, name, value)
+        if state is not None:
+            for name in STATE:
+                setattr(tally, name, state[name])
         return tally
 
 

@@ -198,6 +198,24 @@ def test_a_loss_that_is_no_number_is_told_with_its_step(begin, tmp_path):
     assert opened.history.read() == []
 
 
+def test_the_state_of_another_run_is_told_and_may_be_deleted(begin, tmp_path):
+    opened = begin(tmp_path / "run")
+    path = opened.folder.checkpoint / "state.pt"
+    searching = run.new_search(opened)
+    state = searching.state_dict()
+    for record in (
+        {},
+        {"phase": "search"},
+        {"phase": "search", "history_lines": "no", "trainer": state},
+        {"phase": "search", "history_lines": 0, "trainer": {}},
+        {"phase": "search", "history_lines": 0, "trainer": {**state, "network": {}}},
+        {"phase": "search", "history_lines": 0, "trainer": {**state, "within": 3}},
+    ):
+        checkpoint.save(path, record)
+        with pytest.raises(UserError, match=r"state\.pt holds the state of another.*delete it"):
+            run.drive(opened, "search", searching, {})
+
+
 POINTS = [
     *("History.append", "checkpoint.save"),
     # the search is over
