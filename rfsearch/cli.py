@@ -6,7 +6,7 @@ import errno
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,9 +154,13 @@ _DISK = {
 
 @contextmanager
 def explained(debug: bool, *, resumable: bool = False) -> Iterator[None]:
-    """The user's mistakes on stderr with exit code 2; an interrupt with the way to go on."""
+    """The user's mistakes on stderr with exit code 2; an interrupt with the way to go on, and
+    SIGTERM alike."""
+    from rfsearch.engine.preemption import heeded
+
     try:
-        yield
+        with heeded() if resumable else nullcontext():
+            yield
     except KeyboardInterrupt:
         go_on = f"; go on with: {_resume_command()}" if resumable else ""
         _say(f"rfsearch: interrupted{go_on}")
@@ -178,8 +182,15 @@ def _told(error: Exception, resumable: bool) -> str | None:
     if isinstance(error, OSError) and error.errno in _DISK:
         go_on = f". Put that right and go on with: {_resume_command()}" if resumable else ""
         return f"cannot write {error.filename or 'to disk'}: {_DISK[error.errno]}{go_on}"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:60]}... is a longer name than a file may have here"
+    if type(error).__name__ == "OutOfMemoryError":
+        return (
+            "the memory of the GPU is used up; take smaller batches (--set recipe.batch_size=N, "
+            "--set pmpl.alpha_batch=N), smaller images (--image-size) or --device cpu"
+        )
     names = {kind.__name__ for kind in type(error).__mro__}  # torch's, without importing it
-    if names & {"MemoryError", "OutOfMemoryError"} or "DefaultCPUAllocator" in str(error):
+    if "MemoryError" in names or "DefaultCPUAllocator" in str(error):
         return (
             "there is not enough memory; take smaller images (--image-size), fewer "
             "(--set plan.images=N) or smaller batches (--set recipe.batch_size=N)"
@@ -188,7 +199,9 @@ def _told(error: Exception, resumable: bool) -> str | None:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    """On stderr; what a name holds beside letters could move the cursor, or worse."""
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    typer.echo("".join(shown), err=True)
 
 
 def _resume_command() -> str:
@@ -553,10 +566,10 @@ def report(
 ) -> None:
     """Rebuild report.html from the files of run folders."""
     with explained(debug):
-        from rfsearch.reporting import write_report
+        from rfsearch.reporting import rewrite_report
 
         for folder in folders:
-            typer.echo(write_report(folder))
+            typer.echo(rewrite_report(folder))
 
 
 @app.command(short_help="Write the found network as files that need no rfsearch.")

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,7 +34,22 @@ from rfsearch.training.processes import DEVICES
 from rfsearch.trials import Claim
 
 TOP = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-c", "from rfsearch.cli import app; app(prog_name='rfsearch')"]
+CALL = "from rfsearch.cli import app; app(prog_name='rfsearch')"
+COMMAND = [sys.executable, "-c", CALL]
+WATCHED = """
+import os, sys
+log = open(os.environ["LOG"], "a")
+write = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+def watch(event, told):
+    if event == "open" and (told[2] or 0) & write or event in ("os.mkdir", "os.remove"):
+        print("write", os.path.abspath(os.fspath(told[0])), file=log, flush=True)
+    elif event == "os.rename":
+        print("write", os.path.abspath(os.fspath(told[1])), file=log, flush=True)
+    elif event in ("socket.connect", "socket.getaddrinfo", "urllib.Request"):
+        print("ask", *told[1:], file=log, flush=True)
+sys.addaudithook(watch)
+"""
+"""Stands before `CALL` in a process that is to tell what it writes and whom it asks."""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 TINY = {
@@ -279,10 +295,15 @@ def test_without_a_verb_the_verbs_are_told():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run never stopped, by a process of its own; ``--resume`` where nothing is to resume."""
-    folder = tmp_path_factory.mktemp("cli") / "runs" / "whole"
+    """A run never stopped, by a process of its own; ``--resume`` where nothing is to resume. What
+    it wrote stands in ``log`` above ``runs``."""
+    top = tmp_path_factory.mktemp("cli")
+    folder = top / "runs" / "whole"
     done = subprocess.run(
-        [*COMMAND, *tiny(folder, "--resume")], env=ENVIRONMENT, capture_output=True, text=True
+        [sys.executable, "-c", WATCHED + CALL, *tiny(folder, "--resume")],
+        env={**ENVIRONMENT, "LOG": str(top / "log")},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -299,6 +320,29 @@ def test_a_run_leaves_every_file_and_says_where(finished):
         assert phase in done.stderr
     assert len((folder / "history.jsonl").read_text().splitlines()) == EPOCHS
     assert not list(folder.rglob("*.partial"))
+
+
+def test_nothing_is_written_outside_the_run_folder_and_nobody_asked(finished):
+    """But for what is tried and taken away again (whether a folder can be made), code compiled
+    for this machine in the user's cache, and temporary files."""
+    folder, _ = finished
+    lines = (folder.parents[1] / "log").read_text().splitlines()
+    assert not [line for line in lines if line.startswith("ask ")]
+    written = {line.removeprefix("write ") for line in lines}
+    assert str(folder / "report.html") in written
+    assert str(folder / "checkpoint" / "state.pt") in written
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    top = folder.parents[1]
+    others = {path for path in written if not Path(path).is_relative_to(folder)}
+    near = {path for path in others if Path(path).is_relative_to(top)}
+    assert all(
+        path == str(folder.parent) or "/tmp" in path.removeprefix(str(top)) for path in near
+    )
+    assert {path.name for path in top.iterdir()} == {"runs", "log"}, "a trial is taken away"
+    assert {path.name for path in folder.parent.iterdir()} == {"whole"}
+    allowed = (cache / "rfsearch", "/dev", "/proc", tempfile.gettempdir())
+    rest = [path for path in others - near if "__pycache__" not in path]
+    assert not [path for path in rest if not any(map(Path(path).is_relative_to, allowed))]
 
 
 def test_a_finished_run_says_so(finished):
@@ -906,6 +950,14 @@ WRONG_ELSEWHERE = {
     ],
     "optimize resnet18 --level stage --out other": ["--out other holds other files"],
     "optimize resnet18 --level stage --out bare --resume": ["bare holds a run and no proposal"],
+    f"report {'a' * 300}": ["aaa... is a longer name than"],
+    f"analyze {'a' * 300}": ["aaa... is a longer name than"],
+    f"export {'a' * 300} --format code": ["aaa... is a longer name than"],
+    f"run --backbone rfnet6 --out {'a' * 300}": ["aaa... is a longer name than"],
+    f"run --backbone rfnet6 --plan {'a' * 300}": ["File name too long"],
+    f"run --backbone rfnet6 --space {'a' * 300}.toml": ["File name too long"],
+    f"run --backbone rfnet6 --data imagefolder:{'a' * 300}": ["File name too long"],
+    "report \x1b[31mred": ["there is no folder \\x1b[31mred"],
     "report": ["RUN", "--help"],
     "report nowhere": ["nowhere"],
     "report file": ["file"],
@@ -940,6 +992,45 @@ def test_a_folder_that_cannot_be_made(place):
 def test_a_proposal_is_no_run(tmp_path):
     (tmp_path / "proposal.json").write_text("{}")
     assert "holds a proposal" in mistake("report", tmp_path, folder=tmp_path)
+
+
+def test_memory_of_a_gpu_that_is_used_up_names_what_to_lower(monkeypatch):
+    import torch
+
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    monkeypatch.setattr("rfsearch.engine.whole.whole", full)
+    found = invoke("run", "--backbone", "mobilenetv2")
+    assert found.exit_code == 2
+    for word in ("memory of the GPU", "recipe.batch_size", "pmpl.alpha_batch", "--image-size"):
+        assert word in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_is_removed_meanwhile_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "rfsearch.reporting.progress.Progress.epoch", lambda *_: shutil.rmtree(tmp_path / "run")
+    )
+    found = invoke(*tiny(tmp_path / "run"))
+    assert found.exit_code == 2, found.output
+    assert found.stderr.splitlines()[-1].startswith(
+        f"rfsearch: {tmp_path / 'run'} was removed while this process was at work in it"
+    )
+
+
+def test_a_folder_that_may_not_be_written_any_more_is_told(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+
+    def refused(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder / "history.jsonl"))
+
+    monkeypatch.setattr("rfsearch.trials.History.append", refused)
+    found = invoke(*tiny(folder))
+    assert found.exit_code == 2, found.output
+    told = found.stderr.splitlines()[-1]
+    assert told.startswith(f"rfsearch: cannot write {folder / 'history.jsonl'}: ")
+    assert told.endswith("--resume")
 
 
 def test_debug_shows_where_a_mistake_was_found(place):

@@ -19,8 +19,12 @@ from rfsearch.backbones.replaceable import choosable, none_replaceable
 from rfsearch.backbones.slots import Slot
 from rfsearch.backbones.sources import ALIASES, is_source
 from rfsearch.errors import UserError, unknown
+from rfsearch.spaces.architecture import LARGEST
+from rfsearch.spaces.checks import number, positive
 
 STEMS = ("published", "small")
+WIDEST = 64
+"""Times its published channels."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,12 @@ def build(backbone: spaces.Backbone) -> nn.Module:
     arguments = dict(backbone.arguments)
     if arguments.get("stem", "published") not in STEMS:
         raise unknown("stem", str(arguments["stem"]), STEMS)
+    where = f"backbone {backbone.name!r}:"
+    for name, most in LARGEST.items():
+        if name in arguments:
+            positive(arguments[name], f"{where} {name}", most)
+    if not 0 < number(arguments.get("width", 1.0), f"{where} width") <= WIDEST:
+        raise UserError(f"{where} width must be above 0 and at most {WIDEST}")
     try:
         return BACKBONES[backbone.name].build(**arguments)
     except TypeError as error:

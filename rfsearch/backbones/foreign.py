@@ -27,6 +27,8 @@ from rfsearch.backbones.slots import Slot
 from rfsearch.backbones.sources import Wish, load
 from rfsearch.errors import UserError
 from rfsearch.spaces import Backbone, Value
+from rfsearch.spaces.architecture import LARGEST
+from rfsearch.spaces.checks import positive, shown
 
 ARGUMENTS = ("channels", "classes", "image_size")
 IMAGE_SIZE = (224, 224)
@@ -57,21 +59,20 @@ def wish(backbone: Backbone) -> Wish:
             f"backbone {backbone.name!r} does not take these arguments: {', '.join(wrong)}; "
             f"it takes {', '.join(ARGUMENTS)}"
         )
-    return Wish(_whole(given.get("classes")), _whole(given.get("channels")),
-                _size(given.get("image_size", IMAGE_SIZE)))  # fmt: skip
+    where = f"backbone {backbone.name!r}:"
+    classes, channels = (
+        positive(given[name], f"{where} {name}", LARGEST[name]) if name in given else None
+        for name in ("classes", "channels")
+    )
+    return Wish(classes, channels, _size(given.get("image_size", IMAGE_SIZE), where))
 
 
-def _whole(value: Value | None) -> int | None:
-    if value is None or isinstance(value, int):
-        return value
-    raise UserError(f"classes and channels of a backbone are whole numbers, not {value!r}")
-
-
-def _size(value: Value) -> tuple[int, int]:
-    match value:
-        case (int(height), int(width)):
-            return height, width
-    raise UserError(f"image_size of a backbone is [height, width], not {value!r}")
+def _size(value: Value, where: str) -> tuple[int, int]:
+    sides = value if isinstance(value, tuple) else ()
+    if len(sides) != 2:
+        raise UserError(f"{where} image_size is [height, width], not {shown(value)}")
+    height, width = (positive(side, f"{where} image_size", LARGEST["side"]) for side in sides)
+    return height, width
 
 
 def build(backbone: Backbone) -> nn.Module:

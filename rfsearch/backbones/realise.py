@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -30,20 +31,28 @@ def realise(architecture: Architecture, pretrained: bool = False) -> nn.Module:
     enhancing = [choice for choice in architecture.choices if choice.form != "replace"]
     slots = backbones.slots_of(architecture.backbone, network) if enhancing else ()
     convolutions = backbones.convolutions(architecture.backbone, network) if replacing else ()
-    for choice in replacing:  # first: an enhancer may be the child of what stands there then
-        _check_slot(choice, convolutions)
-        put(network, choice.slot, replace(choice, network.get_submodule(choice.slot)))
     known = {slot.name: slot for slot in slots}
+    _check_slots(replacing, list(convolutions))
+    _check_slots(enhancing, list(known))
+    for choice in replacing:  # first: an enhancer may be the child of what stands there then
+        put(network, choice.slot, replace(choice, network.get_submodule(choice.slot)))
     for choice in enhancing:
-        _check_slot(choice, known)
         slot = known[choice.slot]
         install(network, slot, enhance(choice, slot.channels))
     return network
 
 
-def _check_slot(choice: Choice, known: Collection[str]) -> None:
-    if choice.slot not in known:
-        raise unknown("slot", choice.slot, known)
+def _check_slots(choices: Sequence[Choice], known: Sequence[str]) -> None:
+    """All of them are there, in network order, by which reports and figures go."""
+    for choice in choices:
+        if choice.slot not in known:
+            raise unknown("slot", choice.slot, known)
+    for one, other in pairwise(choice.slot for choice in choices):
+        if known.index(one) > known.index(other):
+            raise UserError(
+                f"slot {other!r} stands after {one!r}, but comes before it in the network; "
+                "choices stand in network order"
+            )
 
 
 def enhance(choice: Choice, channels: int) -> nn.Module:

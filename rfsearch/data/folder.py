@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 import torch
@@ -22,12 +23,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from rfsearch.data.images import Dataset
-from rfsearch.data.request import SMALLEST, Request
+from rfsearch.data.request import SMALLEST, Request, place
 from rfsearch.data.splits import Collection, Indices, assemble, check_counts, cut_four, cut_three
 from rfsearch.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What counts as an image, as in torchvision; other files, and hidden ones, are passed over."""
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+"""What a file may hold, whatever its name says. Pillow's others are left out: some hand the file
+to another program, as PostScript to Ghostscript."""
 DEFAULT_SIZE = (64, 64)
 WORKERS = min(8, os.cpu_count() or 1)
 MODES = {1: "L", 3: "RGB"}
@@ -51,7 +55,7 @@ def load(request: Request) -> Dataset:
     """The images below ``request.root``, cut into four splits."""
     if not request.root:
         raise UserError("imagefolder needs a path: imagefolder:PATH with one folder per class")
-    root = Path(request.root).expanduser()
+    root = place(request.root)
     size = request.image_size or DEFAULT_SIZE
     given = _given(root)
     if given is None:
@@ -120,7 +124,8 @@ def _folders(root: Path) -> list[Path]:
     try:
         entries = sorted(root.iterdir())
     except OSError as error:
-        reason = "there is no such folder" if not root.exists() else error.strerror
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such folder" if missing else error.strerror
         raise UserError(f"cannot read images from {root}: {reason}") from error
     return [path for path in entries if path.is_dir() and not path.name.startswith(".")]
 
@@ -185,8 +190,10 @@ def read_images(
 
 
 def decode(path: Path, size: tuple[int, int], channels: int = 3) -> np.ndarray:
-    """One image file as uint8 (height, width, channels), of 1 or 3 channels."""
-    with Image.open(path) as image:
+    """One image file as uint8 (height, width, channels), of 1 or 3 channels; of several images in
+    it the first."""
+    check_regular(path)
+    with Image.open(path, formats=FORMATS) as image:
         width, height = image.size
         if min(width, height) < SMALLEST:
             raise ValueError(f"{width}×{height} pixels, at least {SMALLEST} needed")
@@ -198,6 +205,12 @@ def decode(path: Path, size: tuple[int, int], channels: int = 3) -> np.ndarray:
         picture = as_rgb(image).convert(MODES[channels])
         fitted = ImageOps.fit(picture, size[::-1], Image.Resampling.BILINEAR)
         return np.asarray(fitted).reshape(*size, channels)
+
+
+def check_regular(path: Path) -> None:
+    """A pipe or a device would be waited for."""
+    if not S_ISREG(path.stat().st_mode):
+        raise ValueError("no file")
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -217,6 +230,8 @@ def _reason(error: Exception) -> str:
         return "not an image"
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels to decode safely"
     return (str(error) or type(error).__name__).splitlines()[0][:80]

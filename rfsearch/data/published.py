@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rfsearch.data.images import Dataset, resized
-from rfsearch.data.request import Request
+from rfsearch.data.request import Request, place
 from rfsearch.data.splits import Collection, assemble, cut_three
 from rfsearch.errors import UserError
 
@@ -63,7 +63,7 @@ def load_cifar10(request: Request) -> Dataset:
 
 
 def _root(request: Request) -> Path:
-    return Path(request.root).expanduser() if request.root else default_root()
+    return place(request.root) if request.root else default_root()
 
 
 def _opened(name: str, kind: Callable[..., Any], root: Path, download: bool) -> tuple[Any, Any]:
@@ -73,8 +73,8 @@ def _opened(name: str, kind: Callable[..., Any], root: Path, download: bool) -> 
             kind(str(root), train=True, download=download),
             kind(str(root), train=False, download=download),
         )
-    # what torchvision raises where files are missing, broken, or cannot be fetched or written
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+    # torchvision, where files are missing, broken or dangerous, or cannot be fetched or written
+    except Exception as error:
         if download:
             raise UserError(f"{name} could not be downloaded to {root}: {error}") from error
         raise UserError(
@@ -96,12 +96,12 @@ def _sheets(root: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
     paths = sorted(root.glob(f"{part}_[0-9][0-9][0-9].webp"))
     try:
-        labels = np.load(root / f"{part}_labels.npy")
+        labels = np.load(root / f"{part}_labels.npy", allow_pickle=False)
         sheets = []
         for path in paths:
-            with Image.open(path) as image:
+            with Image.open(path, formats=["WEBP"]) as image:
                 sheets.append(np.asarray(image.convert("RGB")).reshape(-1, 32, 32, 3))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UserError(f"cifar10: a sheet of {root} is missing or broken: {error}") from error
     pixels = np.concatenate(sheets) if sheets else np.empty((0, 32, 32, 3), np.uint8)
     if labels.shape != pixels.shape[:1] or not len(labels) or not 0 <= labels.max() < len(CIFAR10):

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from rfsearch.errors import UserError
 
 SMALLEST = 8
 """The smallest side an image may have, in pixels."""
+
+
+def place(text: str) -> Path:
+    """A path that a person wrote: ``~`` is a home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text}: {error} Write the path in full") from error
 
 
 @dataclass(frozen=True)

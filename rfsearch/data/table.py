@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from rfsearch.data import folder
 from rfsearch.data.factory import as_pixels
 from rfsearch.data.folder import DEFAULT_SIZE, Listing, check_same_classes, collection
 from rfsearch.data.images import Dataset, resized
-from rfsearch.data.request import SMALLEST, Request
+from rfsearch.data.request import SMALLEST, Request, place
 from rfsearch.data.splits import assemble, check_counts, cut_four, cut_three
 from rfsearch.errors import UserError
 
@@ -42,7 +43,7 @@ def load(request: Request) -> Dataset:
     """The images that ``request.root`` lists, cut into four splits."""
     if not request.root:
         raise UserError("csv needs a file: csv:FILE with the columns path and label")
-    file = Path(request.root).expanduser()
+    file = place(request.root)
     rows = read_rows(file)
     classes = _classes(file, rows)
     size = request.image_size or DEFAULT_SIZE
@@ -87,6 +88,8 @@ def _row(file: Path, line: int, record: dict[str, str | None]) -> Row:
     path, label, split = ((record.get(name) or "").strip() for name in (*NEEDED, "split"))
     if not path or not label:
         raise UserError(f"{file}, line {line}: {'path' if not path else 'label'} is empty")
+    if label.lower() == "nan":
+        raise UserError(f"{file}, line {line}: the label is {label}, a number that is missing")
     if "split" in record and split not in SPLITS:
         raise UserError(f"{file}, line {line}: split must be train, val or test, not {split!r}")
     return Row(file.parent / path, label, split)
@@ -98,7 +101,7 @@ def _classes(file: Path, rows: list[Row]) -> tuple[str, ...]:
     if len(names) < 2:
         found = f"one class, {next(iter(names))!r}" if names else "no images"
         raise UserError(f"{file} has {found}; at least two classes are needed")
-    whole = all(name.removeprefix("-").isdecimal() for name in names)
+    whole = all(len(name) < 20 and name.removeprefix("-").isdecimal() for name in names)
     return tuple(sorted(names, key=int) if whole else sorted(names))
 
 
@@ -131,9 +134,29 @@ def _channels(rows: list[Row], request: Request) -> int:
     if not arrays:
         return request.channels
     try:
-        return len(as_pixels(np.load(arrays[0], allow_pickle=False)))
+        return len(as_pixels(array(arrays[0])))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{arrays[0]} cannot be used: {error}") from error
+
+
+def array(path: Path) -> np.ndarray:
+    """The array in a file, never more of it than an image may have pixels.
+
+    Raises:
+        OSError, ValueError: there is none, or it is too large.
+    """
+    folder.check_regular(path)
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # reads nothing yet
+    except (EOFError, OverflowError) as error:
+        raise ValueError(f"no array: {error}") from error
+    if not isinstance(mapped, np.ndarray):
+        raise ValueError("an archive and no array")
+    most = Image.MAX_IMAGE_PIXELS
+    if most and mapped.size > most:
+        shape = "×".join(map(str, mapped.shape))
+        raise ValueError(f"{shape} numbers, too many to read safely")
+    return np.array(mapped)
 
 
 def decode(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
@@ -142,7 +165,7 @@ def decode(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
         if channels not in folder.MODES:
             raise ValueError(f"an image among arrays of {channels} channels")
         return folder.decode(path, size, channels)
-    pixels = as_pixels(np.load(path, allow_pickle=False))
+    pixels = as_pixels(array(path))
     if len(pixels) != channels:
         raise ValueError(f"{len(pixels)} channels, the first has {channels}")
     if min(pixels.shape[1:]) < SMALLEST:

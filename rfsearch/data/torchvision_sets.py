@@ -13,7 +13,7 @@ from typing import Any
 from rfsearch.data import factory
 from rfsearch.data.images import Dataset
 from rfsearch.data.published import default_root
-from rfsearch.data.request import Request
+from rfsearch.data.request import Request, place
 from rfsearch.errors import UserError, unknown
 
 FLAG = ({"train": True}, {"train": False})
@@ -56,11 +56,11 @@ SETS: dict[str, Parts] = {
 
 def load(request: Request) -> Dataset:
     """The data set called ``request.root`` ("NAME" or "NAME:ROOT"), cut into four splits."""
-    asked, _, place = request.root.partition(":")
+    asked, _, where = request.root.partition(":")
     name = {known.lower(): known for known in SETS}.get(asked.lower())
     if name is None:
         raise unknown("torchvision data set", asked, SETS)
-    root = Path(place).expanduser() if place else default_root()
+    root = place(where) if where else default_root()
     train, test = (_opened(name, root, told, request.download) for told in SETS[name].told)
     made = {"train": train, "test": test, "flips": SETS[name].flips}
     return factory.assembled(f"torchvision:{name}", str(root), made, request)
@@ -71,8 +71,8 @@ def _opened(name: str, root: Path, told: dict[str, Any], download: bool) -> Any:
 
     try:
         return getattr(datasets, name)(str(root), download=download, **told)
-    # what torchvision raises where files are missing, broken, or cannot be fetched or written
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError, ImportError) as error:
+    # torchvision, where files are missing, broken or dangerous, or cannot be fetched or written
+    except Exception as error:
         first = str(error).partition("\n")[0][:200]
         if download:
             raise UserError(f"torchvision:{name} was not fetched to {root}: {first}") from error

@@ -40,6 +40,7 @@ from rfsearch.strategies.supernets import scorable
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training import checkpoint
 from rfsearch.training.evaluation import outputs
+from rfsearch.training.fit import NotFinite
 from rfsearch.training.metrics import ACCURACY, accuracy
 from rfsearch.trials import RunFolder, read_json, read_trials, replacing, write_json
 
@@ -206,10 +207,11 @@ def proxy_score(run: Run, architecture: Architecture) -> float | None:
     task = new_task(run)
     indices = tuple(task.space.labels.index(label) for label in architecture.labels.values())
     fit = proxy_fit(task, indices, stream(task.search_seed, "proxy", *indices))
-    while not fit.finished:
-        line = fit.advance()
-        if not np.isfinite(line["loss"]):
-            return None
+    try:
+        while not fit.finished:
+            fit.advance()
+    except NotFinite:
+        return None
     return task.score(fit.network)
 
 

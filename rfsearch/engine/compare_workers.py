@@ -8,10 +8,14 @@ import queue
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rfsearch.engine import preemption
 from rfsearch.engine.run import Silent
 from rfsearch.errors import UserError
+
+if TYPE_CHECKING:
+    from rfsearch.engine.compare import Comparison
 
 
 def work(again: Any, todo: Any, told: Any) -> None:
@@ -26,17 +30,8 @@ def work(again: Any, todo: Any, told: Any) -> None:
     from rfsearch.engine.compare import open_comparison
 
     try:
-        comparison = open_comparison(again, Silent())
-        networks = comparison.networks()
-        cells = {cell.name: (run, cell) for _, run, cell in comparison.cells()}
-        while True:
-            try:
-                name = todo.get(timeout=1)
-            except queue.Empty:
-                break
-            run, cell = cells[name]
-            comparison.carry_out(replace(run, progress=_Telling(name, told)), cell, networks)
-            told.put(("done", name, None))
+        with preemption.heeded():
+            _work(open_comparison(again, Silent()), todo, told)
     except UserError as error:
         told.put(("wrong", "", str(error)))
     except KeyboardInterrupt:
@@ -44,6 +39,19 @@ def work(again: Any, todo: Any, told: Any) -> None:
     except BaseException:
         told.put(("fault", "", traceback.format_exc()))
     told.put(("end", "", None))
+
+
+def _work(comparison: Comparison, todo: Any, told: Any) -> None:
+    networks = comparison.networks()
+    cells = {cell.name: (run, cell) for _, run, cell in comparison.cells()}
+    while True:
+        try:
+            name = todo.get(timeout=1)
+        except queue.Empty:
+            return
+        run, cell = cells[name]
+        comparison.carry_out(replace(run, progress=_Telling(name, told)), cell, networks)
+        told.put(("done", name, None))
 
 
 class _Telling(Silent):

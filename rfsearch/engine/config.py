@@ -23,6 +23,7 @@ from rfsearch.engine.sizes import parse_size
 from rfsearch.errors import UserError
 from rfsearch.operators import build_operator
 from rfsearch.operators.replacements import build_replacement
+from rfsearch.spaces import checks
 from rfsearch.spaces.checks import standing
 from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings
@@ -120,16 +121,24 @@ class Config:
     def from_json(cls, record: Mapping[str, Any], where: str) -> Config:
         """The inverse of `to_json`."""
         known = {*cls.__dataclass_fields__, "format", "hash"}
-        if wrong := sorted(set(record) ^ known):
-            raise UserError(f"{where} misses or adds {', '.join(wrong)}")
-        fields = {name: record[name] for name in cls.__dataclass_fields__}
-        for name in ("image_size", "operators", "changed"):
-            if not isinstance(record[name], list):
-                raise UserError(f"{where}: {name} must be a list, not {record[name]!r}")
-            fields[name] = tuple(record[name])
-        fields["caps"] = tuple((str(name), float(limit)) for name, limit in record["caps"])
-        fields["settings"] = settings_table.checked(record["settings"], where)
-        return cls(**{**fields, "plan": Plan.from_json(record["plan"], where)})
+        if wrong := sorted(set(checks.any_table(record, where)) ^ known):
+            raise UserError(f"{where} misses or adds {checks.listed(wrong)}")
+        at = {name: f"{where}: {name}" for name in known}
+        words = ("backbone", "strategy", "space", "data", "budget", "device")
+        fields: dict[str, Any] = {name: checks.text(record[name], at[name]) for name in words}
+        for name in ("operators", "changed"):
+            several = checks.sequence(record[name], at[name])
+            fields[name] = tuple(checks.text(one, at[name]) for one in several)
+        for name, kind in (("seed", int), ("pretrained", bool)):
+            if type(record[name]) is not kind:
+                told = checks.shown(record[name])
+                raise UserError(f"{at[name]} must be {kind.__name__}, not {told}")
+            fields[name] = record[name]
+        fields["image_size"] = _size_of(record["image_size"], at["image_size"])
+        fields["caps"] = _caps_of(record["caps"], at["caps"])
+        settings = checks.any_table(record["settings"], at["settings"])
+        fields["settings"] = settings_table.checked(settings, where)
+        return cls(**fields, plan=Plan.from_json(record["plan"], where))
 
     @property
     def mixes(self) -> bool:
@@ -167,6 +176,21 @@ class Config:
         return spaces.Backbone(self.backbone, (*shared, *own))
 
 
+def _size_of(value: object, where: str) -> tuple[int, int]:
+    sides = checks.sequence(value, where)
+    if len(sides) != 2:
+        raise UserError(f"{where} must be [height, width], not {checks.shown(value)}")
+    height, width = (checks.positive(side, where) for side in sides)
+    return height, width
+
+
+def _caps_of(value: object, where: str) -> tuple[tuple[str, float], ...]:
+    caps = [checks.sequence(cap, where) for cap in checks.sequence(value, where)]
+    if any(len(cap) != 2 for cap in caps):
+        raise UserError(f"{where} must be a list of [measure, limit], not {checks.shown(value)}")
+    return tuple((checks.text(name, where), checks.number(limit, where)) for name, limit in caps)
+
+
 _COUNTS = {"": 0, "k": 3, "K": 3, "m": 6, "M": 6, "g": 9, "G": 9}
 _MILLISECONDS = {"us": -3, "ms": 0, "s": 3}
 """Units as powers of ten."""
@@ -190,7 +214,7 @@ def parse_caps(
 
 
 def _cap(option: str, text: str, units: Mapping[str, int], example: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", text.strip())
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)([a-zA-Z]*)", text.strip())
     # by its digits: 4.1 times 1e6 is below 4100000
     most = float(f"{match[1]}e{units[match[2]]}") if match and match[2] in units else 0.0
     if most == 0 or (units is _COUNTS and most < 1):

@@ -11,10 +11,12 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from rfsearch.errors import UserError, unknown
+from rfsearch.spaces.checks import any_table, listed, shown, small, standing
 
 LAYOUTS = ("channels_last",)
 KERNELS = ("eager",)
 BUDGETS = ("quick", "standard", "paper")
+MOST_THREADS = 1024
 
 
 def told(text: str, default: Any = MISSING) -> Any:
@@ -71,6 +73,8 @@ class Plan:
             if getattr(self, name) <= 0:
                 raise UserError(f"plan.{name} must be more than 0, not {getattr(self, name)}")
 
+        if self.threads > MOST_THREADS:
+            raise UserError(f"plan.threads must be at most {MOST_THREADS}, not {self.threads}")
         if self.layout not in LAYOUTS:
             raise unknown("plan.layout", self.layout, LAYOUTS)
         if self.kernels not in KERNELS:
@@ -81,18 +85,22 @@ class Plan:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, record: dict[str, object], where: str) -> Plan:
+    def from_json(cls, record: object, where: str) -> Plan:
         """The plan in a config.json; an older one may lack what has a default."""
+        record = any_table(record, f"{where}: plan")
         known = {item.name: str(item.type) for item in fields(cls)}
         needed = {item.name for item in fields(cls) if item.default is MISSING}
         wrong = sorted((set(record) - set(known)) | (needed - set(record)))
         if wrong:
-            raise UserError(f"{where}: its plan misses or adds {', '.join(wrong)}")
+            raise UserError(f"{where}: its plan misses or adds {listed(wrong)}")
         for name, value in record.items():
             kinds = {"float": (int, float), "int": (int,), "str": (str,)}[known[name]]
             if isinstance(value, bool) or not isinstance(value, kinds):
-                raise UserError(f"{where}: plan.{name} must be {known[name]}, not {value!r}")
-        return cls(**record)  # type: ignore[arg-type]
+                raise UserError(f"{where}: plan.{name} must be {known[name]}, not {shown(value)}")
+            if not isinstance(value, str):
+                small(value, f"{where}: plan.{name}")
+        with standing(where):
+            return cls(**record)  # type: ignore[arg-type]
 
     @property
     def supernet_epochs(self) -> int:
@@ -178,7 +186,7 @@ OTHERS: dict[str, Plan] = {
 IMAGE_SIZES = {"digits": (48, 64, 64), "fashionmnist": (28, 28, 28), "cifar10": (32, 32, 32)}
 """Pixels of data sets that have a size of their own, by budget; others take the plan's."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|m|min|h)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 

@@ -21,9 +21,11 @@ from rfsearch.backbones.realise import realise
 from rfsearch.backbones.slots import Slot
 from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Dataset
+from rfsearch.engine import preemption
 from rfsearch.engine.config import Config
 from rfsearch.engine.executors import Executor, Inline
 from rfsearch.engine.settings import ExecutorSettings, MetricSettings, SlotSettings
+from rfsearch.errors import UserError
 from rfsearch.seeds import stream
 from rfsearch.spaces import Architecture, Input
 from rfsearch.strategies import Strategy
@@ -34,7 +36,7 @@ from rfsearch.strategies.pmpl_search import Stages
 from rfsearch.strategies.proposal import Tried
 from rfsearch.strategies.task import Proxy, Task
 from rfsearch.training import checkpoint
-from rfsearch.training.fit import Fit, Tick
+from rfsearch.training.fit import Fit, NotFinite, Tick
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
 from rfsearch.trials import (
@@ -97,7 +99,8 @@ class Silent:
 
 
 class Trainer(Protocol):
-    """A search or a training that advances an epoch at a time."""
+    """A search or a training that advances an epoch at a time; its state may be taken between
+    epochs and, in ``tick``, between steps."""
 
     @property
     def epoch(self) -> int: ...
@@ -370,20 +373,50 @@ def drive(
     """Advance to the end, with a line of history and a checkpoint after every epoch; ``after``
     is called with the line before it is written."""
     path = run.folder.checkpoint / "state.pt"
-    state = checkpoint.load(path)
-    lines = state["history_lines"] if state else lines_before(run, label)
+    lines = _resumed(path, name, trainer)
+    lines = lines_before(run, label) if lines is None else lines
     run.history.truncate(lines)
-    if state and state["phase"] == name:
-        trainer.load_state_dict(state["trainer"])
+
+    def save() -> None:
+        state = {"phase": name, "history_lines": lines, "trainer": trainer.state_dict()}
+        checkpoint.save(path, state)
+
     while not trainer.finished:
-        line = {**label, **trainer.advance(_teller(run, label, trainer))}
+        line = {**label, **_advanced(run, name, trainer, _teller(run, label, trainer, save))}
         after(line)
         run.history.append(line)
         lines += 1
-        checkpoint.save(
-            path, {"phase": name, "history_lines": lines, "trainer": trainer.state_dict()}
-        )
+        save()
         run.progress.epoch(line)
+
+
+def _resumed(path: Path, name: str, trainer: Trainer) -> int | None:
+    """Put a trainer where its checkpoint left it; the lines of history there were then, or None
+    without a checkpoint."""
+    state = checkpoint.load(path)
+    if state is None:
+        return None
+    try:
+        if state["phase"] == name:
+            trainer.load_state_dict(state["trainer"])
+        return int(state["history_lines"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise UserError(
+            f"{path} holds the state of another run or version ({why}); delete it to start its "
+            "phase again"
+        ) from error
+
+
+def _advanced(run: Recorded, name: str, trainer: Trainer, tick: Tick) -> dict[str, Any]:
+    """One epoch or trial more. What is no number is told with its phase."""
+    try:
+        with preemption.stepping():
+            return trainer.advance(tick)
+    except NotFinite as error:
+        raise NotFinite(
+            f"{run.folder.path}, {name}, epoch {trainer.epoch + 1}: {error}"
+        ) from error
 
 
 def lines_before(run: Recorded, label: dict[str, Any]) -> int:
@@ -394,13 +427,19 @@ def lines_before(run: Recorded, label: dict[str, Any]) -> int:
     return marks.index(mark) if mark in marks else len(lines)
 
 
-def _teller(run: Recorded, label: dict[str, Any], trainer: Trainer) -> Tick:
-    """Passes steps on to the progress display, with the phase and the epoch they belong to."""
+def _teller(
+    run: Recorded, label: dict[str, Any], trainer: Trainer, save: Callable[[], None]
+) -> Tick:
+    """Passes steps on to the progress display, with the phase and the epoch they belong to; where
+    the process is to end, keeps what was done and ends it."""
     phase = label.get("phase", "search")
     epoch = run.epochs_before(label) + trainer.epoch + 1
 
     def tell(step: int, steps: int) -> None:
         run.progress.step(phase, epoch, step, steps)
+        if preemption.asked():
+            save()
+            raise preemption.Preempted
 
     return tell
 

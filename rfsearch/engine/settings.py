@@ -14,6 +14,7 @@ from rfsearch.data.digits import DigitsSettings
 from rfsearch.engine.plan import Plan
 from rfsearch.errors import UserError, unknown
 from rfsearch.exporting.folding import ExportSettings
+from rfsearch.spaces.checks import listed, shown, small
 from rfsearch.strategies.optuna_samplers import SamplingSettings
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.metrics import ACCURACY, METRICS, Metric, named
@@ -206,7 +207,7 @@ def parse(assignments: Iterable[str], keys: Iterable[Key] | None = None) -> dict
 def checked(values: Mapping[str, object], where: str) -> dict[str, Scalar]:
     """The settings of a config.json, every key there with a value of its type."""
     if wrong := sorted(set(defaults()) ^ set(values)):
-        raise UserError(f"{where}: its settings miss or add {', '.join(wrong)}")
+        raise UserError(f"{where}: its settings miss or add {listed(wrong)}")
     kinds = {key.name: key.kind for key in all_keys()}
     return {
         name: _of_kind(value, kinds[name], f"{where}: {name}") for name, value in values.items()
@@ -216,7 +217,9 @@ def checked(values: Mapping[str, object], where: str) -> dict[str, Scalar]:
 def _of_kind(value: object, kind: str, name: str) -> Scalar:
     fits = kind == "bool" if isinstance(value, bool) else isinstance(value, _TYPES[kind])
     if not fits or not isinstance(value, int | float | str):
-        raise UserError(f"{name} must be {kind}, not {value!r}")
+        raise UserError(f"{name} must be {kind}, not {shown(value)}")
+    if not isinstance(value, bool | str):
+        small(value, name)
     return value
 
 
@@ -254,9 +257,9 @@ def _convert(key: Key, text: str) -> Scalar:
         value = {"int": int, "float": float, "str": str}[key.kind](text)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
-        return value
     except (KeyError, ValueError):
         wanted = {"bool": "true or false", "int": "a whole number", "float": "a number"}
         raise UserError(
-            f"--set {key.name}: {text!r} is not {wanted[key.kind]} (default {key.default})"
+            f"--set {key.name}: {shown(text)} is not {wanted[key.kind]} (default {key.default})"
         ) from None
+    return _of_kind(value, key.kind, f"--set {key.name}")

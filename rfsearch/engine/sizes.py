@@ -27,7 +27,7 @@ def parse_sides(size: str | int | Sides) -> Sides:
     ((224,), (224, 320), (16, 112, 112))
     """
     sides: tuple[object, ...] = ()
-    if isinstance(size, str) and re.fullmatch(r"\d+([x×]\d+){0,2}", size.strip()):
+    if isinstance(size, str) and re.fullmatch(r"\d{1,9}([x×]\d{1,9}){0,2}", size.strip()):
         sides = tuple(map(int, re.split("[x×]", size.strip())))
     elif isinstance(size, int):
         sides = (size,)

@@ -9,10 +9,15 @@ from torch import Tensor, nn
 
 from rfsearch.errors import UserError
 
+LARGEST = 511
+"""The largest kernel, and dilation, of an operator: more sees nothing but padding."""
+
 
 def _odd(kernel: int) -> int:
     if not isinstance(kernel, int) or isinstance(kernel, bool) or kernel < 3 or kernel % 2 == 0:
         raise UserError(f"a stride-1 pooling kernel is an odd number from 3 on, not {kernel!r}")
+    if kernel > LARGEST:
+        raise UserError(f"a pooling kernel is at most {LARGEST}, not {kernel}")
     return kernel
 
 

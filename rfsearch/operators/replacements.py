@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rfsearch.errors import UserError
 from rfsearch.operators.building import build_from
+from rfsearch.operators.pooling import LARGEST
 
 
 def conv(old: nn.Conv2d) -> nn.Module:
@@ -180,6 +181,8 @@ def _square(old: nn.Conv2d) -> int:
 def _counted(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"{name} must be a whole number from 1 on, not {value!r}")
+    if value > LARGEST:
+        raise UserError(f"{name} must be at most {LARGEST}, not {value}")
     return value
 
 

@@ -141,7 +141,7 @@ def is_proposal(path: Path) -> bool:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         return bool(record["backbone"]["name"] == BACKBONE)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

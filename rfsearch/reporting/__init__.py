@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from shutil import get_terminal_size
 
-__all__ = ["summarise", "write_report"]
+__all__ = ["rewrite_report", "summarise", "write_report"]
 
 
 def write_report(run_folder: Path) -> Path:
@@ -29,6 +29,21 @@ def write_report(run_folder: Path) -> Path:
     if compare_records.is_comparison(folder):
         return compare_page.write(folder)
     return page.write(folder)
+
+
+def rewrite_report(run_folder: Path) -> Path:
+    """`write_report` of a folder whose files others may have changed since they were written."""
+    from rfsearch.errors import UserError
+
+    try:
+        return write_report(run_folder)
+    except UserError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{run_folder} holds a value that no run writes ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}); restore its files, or see where with --debug"
+        ) from error
 
 
 def summarise(run_folder: Path) -> str:

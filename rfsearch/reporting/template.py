@@ -58,7 +58,8 @@ def put(page: str, path: Path) -> Path:
     """The page in place, as a whole or not at all."""
     try:
         with replacing(path) as partial:
-            partial.write_text(page, encoding="utf-8")
+            # a name of a file may be no text in any encoding
+            partial.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     return path

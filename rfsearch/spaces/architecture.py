@@ -18,6 +18,8 @@ from rfsearch.spaces import checks
 from rfsearch.spaces.operator import Operator, Scalar
 
 FORMAT = 1
+LARGEST = {"side": 2**16, "channels": 2**16, "classes": 2**20}
+"""More pixels a side, channels or classes are a mistake in a file."""
 
 # How operators stand at a slot: on a residual branch (ours) or followed by a norm and h-swish
 # (the paper's), both behind its convolution; or in the place of the convolution.
@@ -106,6 +108,8 @@ class Input:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels:
                 raise UserError(f"{self.channels} channels need as many of {name}, not {values}")
+        if min(self.std) <= 0:
+            raise UserError(f"std must be more than 0 in every channel, not {min(self.std)}")
 
     def to_json(self) -> dict[str, object]:
         """``{"image_size": [h, w], "channels", "mean", "std"}``."""
@@ -123,8 +127,10 @@ class Input:
         size = checks.sequence(fields["image_size"], f"{where}.image_size")
         if len(size) != 2:
             raise UserError(f"{where}.image_size must be [height, width], not {size}")
-        height, width = (checks.positive(side, f"{where}.image_size") for side in size)
-        channels = checks.positive(fields["channels"], f"{where}.channels")
+        height, width = (
+            checks.positive(side, f"{where}.image_size", LARGEST["side"]) for side in size
+        )
+        channels = checks.positive(fields["channels"], f"{where}.channels", LARGEST["channels"])
         mean = _numbers(fields["mean"], f"{where}.mean")
         std = _numbers(fields["std"], f"{where}.std")
         with checks.standing(where):

@@ -7,7 +7,7 @@ returns the value with its type, or says in one line what is wrong there and wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rfsearch.errors import UserError
@@ -24,8 +24,16 @@ def standing(where: str) -> Iterator[None]:
 
 def shown(value: object) -> str:
     """The value as a message shows it: short, on one line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = f"a {type(value).__name__} too long to write"
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a message lists them: those that would not stand on one line as text in quotes."""
+    return ", ".join(name if name and name.isprintable() else shown(name) for name in names)
 
 
 def table(value: object, where: str, known: Sequence[str]) -> dict[str, object]:
@@ -63,27 +71,45 @@ def text(value: object, where: str) -> str:
     return value
 
 
-def positive(value: object, where: str) -> int:
-    """A whole number from 1 on."""
+def positive(value: object, where: str, most: int | None = None) -> int:
+    """A whole number from 1 on, up to ``most``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"{where} must be a whole number from 1 on, not {shown(value)}")
+    if most is not None and value > most:
+        raise UserError(f"{where} must be at most {most}, not {shown(value)}")
     return value
 
 
 def number(value: object, where: str) -> float:
     """A finite number."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
         raise UserError(f"{where} must be a finite number, not {shown(value)}")
     return float(value)
+
+
+def small(value: object, where: str) -> float:
+    """A finite number, a whole one of 64 bits at most."""
+    found = number(value, where)
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UserError(f"{where} must be a whole number of 64 bits, not {shown(value)}")
+    return found
 
 
 def scalar(value: object, where: str) -> int | float | str | bool:
     """One of the values an operator's argument may take."""
     if isinstance(value, bool | str):
         return value
-    if isinstance(value, int | float) and math.isfinite(value):
+    if isinstance(value, int | float) and _finite(value):
         return value
     raise UserError(f"{where} must be a number, text, true or false, not {shown(value)}")
+
+
+def _finite(value: float) -> bool:
+    """Whether it is a number that a float can hold, which a whole number of a file may not be."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def format_number(value: object, where: str, newest: int) -> None:

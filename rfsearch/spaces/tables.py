@@ -54,6 +54,8 @@ def parse(text: str, source: str, name: str) -> Space:
         record = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source} is malformed TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
+        raise UserError(f"{source} is TOML that cannot be read: {error}") from error
     replacing = record.pop("replacements", [])
     fields = checks.table(record, source, ("description", "form", "operators"))
     operators = _operators(fields["operators"], "operators", text, source)
@@ -80,6 +82,8 @@ def _read(path: Path) -> str:
         raise UserError(f"{path} is not TOML: it must be text in UTF-8") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} is no name of a file: {error}") from error
 
 
 def _operators(found: object, key: str, text: str, source: str) -> list[Operator]:

@@ -6,7 +6,6 @@ process and in any other.
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from collections import deque
@@ -24,7 +23,7 @@ from rfsearch.strategies.costs import CostTable
 from rfsearch.strategies.proposal import Indices, Proposer, Said, Talk, Tried
 from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.strategies.within import Within
-from rfsearch.training.fit import Fit, Tick
+from rfsearch.training.fit import Fit, NotFinite, Tick
 
 if TYPE_CHECKING:
     from rfsearch.strategies.task import Task
@@ -122,15 +121,16 @@ def _made(task: Task, name: str, job: Job, tick: Tick) -> Made:
     lines: list[dict[str, Any]] = []
     reports: list[float] = []
 
-    def end(state: Any, score: float | None = None) -> Made:
+    def end(state: Any, score: float | None = None, error: str = "") -> Made:
         cost = None if task.costs is None else cost_of(task, job.indices)
-        tried = Tried(job.indices, state, score, cost, tuple(reports))
+        tried = Tried(job.indices, state, score, cost, tuple(reports), error=error)
         return Made(tried, tuple(lines), lambda: _held(fit.network), platform.node())
 
     while not fit.finished:
-        lines.append(fit.advance(tick))
-        if not math.isfinite(lines[-1]["loss"]):
-            return end("failed")
+        try:
+            lines.append(fit.advance(tick))
+        except NotFinite as error:
+            return end("failed", error=str(error))
         if judge is not None:
             reports.append(task.score(fit.network))
             ticket = judge.open[job.number].ticket

@@ -18,6 +18,7 @@ optimizers are kept.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import random
@@ -44,7 +45,7 @@ from rfsearch.strategies.nni_tuners import load
 from rfsearch.strategies.task import Task
 from rfsearch.strategies.within import STRENGTH, penalty
 from rfsearch.training.batches import epoch_batches
-from rfsearch.training.fit import Descent, Tick, silent
+from rfsearch.training.fit import Descent, NotFinite, Tick, silent
 from rfsearch.training.randomness import seeded
 from rfsearch.training.statistics import settled
 
@@ -125,6 +126,7 @@ class OneShot:
             self.supernet, weights, task.recipe, total, task.fabric, task.splits.weights.labels
         )
         self.adam: dict[str, dict[str, Any]] = {}
+        self.begun: dict[str, Any] | None = None
         self.strategy = build(
             arc_learning_rate=task.pmpl.alpha_lr,
             warmup_epochs=task.stages.warmup,
@@ -171,8 +173,9 @@ class OneShot:
         """Search one epoch and tell of it (a line of history.jsonl)."""
         began = time.perf_counter()
         warming = self.epoch < self.task.stages.warmup
+        self.begun = copy.deepcopy(self._state())
         told = self.fit(self.steps, tick)
-        self.epoch += 1
+        self.epoch, self.begun = self.epoch + 1, None
         froze = self._close() if self.finished else []
         seconds = time.perf_counter() - began
         return {
@@ -246,7 +249,10 @@ class OneShot:
         return settled(network, task.splits.weights, task.augmentation, size, seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Everything needed to go on; inside of an epoch, which is Lightning's, as it began."""
+        return self.begun or self._state()
+
+    def _state(self) -> dict[str, Any]:
         return {
             "epoch": self.epoch,
             "kept": {slot: mixture.kept for slot, mixture in self.mixtures.items()},
@@ -332,6 +338,11 @@ def _module(search: OneShot) -> Any:
             images, labels = batch
             logits = self.model(images)
             loss = search.descent.loss(logits, labels)
+            if not loss.isfinite():
+                raise NotFinite(
+                    f"the loss is {float(loss)} in step {len(self.losses) + 1} of "
+                    f"{search.steps}; a smaller --set recipe.lr may help"
+                )
             if number % 2 == 0:
                 self.alpha_losses.append(loss.detach().cpu())
                 return loss + _penalty(search)

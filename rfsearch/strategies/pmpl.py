@@ -24,6 +24,7 @@ from rfsearch.seeds import stream
 from rfsearch.spaces import Space
 from rfsearch.strategies.freezing import Watch, at_deadline, observe, ranked
 from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent, Gradients, Objective
+from rfsearch.training.fit import NotFinite
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import setting
 
@@ -200,7 +201,8 @@ class PMPL:
             What α went down, or None where no slot is open any more.
 
         Raises:
-            UserError: the loss is no finite number, or somebody else has moved α.
+            NotFinite: the loss or its gradient is no finite number.
+            UserError: somebody else has moved α.
         """
         if not self.supernet.open_slots:
             return None
@@ -208,7 +210,10 @@ class PMPL:
         found, gradients = self.gradients(loss)
         told = float(found)
         if not math.isfinite(told):
-            raise UserError(f"the loss of alpha is {told} in its step {self.alpha_steps + 1}")
+            raise NotFinite(f"the loss of alpha is {told} in its step {self.alpha_steps + 1}")
+        if not all(bool(gradient.isfinite().all()) for gradient in gradients.values()):
+            step = self.alpha_steps + 1
+            raise NotFinite(f"the gradient of alpha is not finite in its step {step}")
         self.alphas.step(self.null(gradients))
         self.alpha_steps += 1
         self.left = {

@@ -19,10 +19,11 @@ from rfsearch.strategies.pmpl import PMPL, PMPLSettings
 from rfsearch.training.alternate import ALPHA_LOSSES, Alternation, Gradients, Objective
 from rfsearch.training.batches import epoch_batches, plain_batches
 from rfsearch.training.evaluation import accuracy
-from rfsearch.training.fit import Descent, Tick, silent
+from rfsearch.training.fit import Descent, NotFinite, Tick, silent
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
 from rfsearch.training.statistics import settled
+from rfsearch.training.tally import Tally
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -137,8 +138,13 @@ class PMPLSearch:
         return lambda network: self.criterion(network(images), labels)
 
     def alpha_step(self, images: Tensor, labels: Tensor) -> float | None:
-        """`PMPL.step` on a batch."""
-        return self.pmpl.step(self.objective(images, labels))
+        """`PMPL.step` on a batch; None where it is left out, as the recipe says."""
+        try:
+            return self.pmpl.step(self.objective(images, labels))
+        except NotFinite:
+            if self.descent.recipe.not_finite == "stop":
+                raise
+            return None
 
     def alpha_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Gradients]:
         """`PMPL.gradients` on a batch."""
@@ -192,9 +198,10 @@ class PMPLSearch:
         return accuracy(network, self.splits.selection, self.augmentation)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Everything needed to go on: after an epoch or, inside ``tick``, after a step."""
         return {
             **self.pmpl.state_dict(),
+            "within": self.alternation.tally.state_dict(),
             "network": self.supernet.state_dict(),
             **self.descent.state_dict(),
         }
@@ -204,3 +211,4 @@ class PMPLSearch:
         self.pmpl.load_state_dict(state)
         self.supernet.load_state_dict(state["network"])
         self.descent.load_state_dict(state)
+        self.alternation.tally = Tally.of(state.get("within"))

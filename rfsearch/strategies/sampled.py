@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import nn
@@ -103,7 +102,7 @@ class Sampled:
 
     def _line(self, number: int, made: Made) -> dict[str, Any]:
         steps = len(made.lines) * (len(self.images) // self.task.recipe.batch_size)
-        last: dict[str, Any] = made.lines[-1] if made.lines else {"loss": math.nan}
+        last: dict[str, Any] = made.lines[-1] if made.lines else {}
         where = {"node": made.node} if self.task.executor else {}
         return {
             "phase": "search",
@@ -111,7 +110,7 @@ class Sampled:
             "epoch": self.epoch,
             "epochs": self.task.trials,
             "trial": number,
-            "loss": _finite(last["loss"]),
+            "loss": last.get("loss"),
             "accuracy": last.get("accuracy"),
             "state": made.tried.state,
             "score": made.tried.score,
@@ -148,7 +147,3 @@ class Sampled:
         self.talk = Talk.again(self.new_proposer(), Said.from_plain(state["said"]))
         self.kept = state["network"]
         self.executor = None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

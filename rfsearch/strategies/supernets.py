@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from rfsearch.backbones.supernet import Supernet
@@ -21,6 +19,7 @@ from rfsearch.training.batches import epoch_batches
 from rfsearch.training.fit import Descent, Tick, silent
 from rfsearch.training.randomness import seeded
 from rfsearch.training.statistics import SCORED, settled
+from rfsearch.training.tally import Tally
 
 
 def scorable(task: Task, supernet: Supernet, seed: int) -> nn.Module:
@@ -59,6 +58,7 @@ class RandomShared:
         self.task, self.seed, self.epoch = task, task.search_seed, 0
         self.network_of_all = task.supernet()
         self.tried: dict[int, Tried] = {}
+        self.tally = Tally()
         size = task.recipe.batch_size
         self.steps = len(task.splits.weights) // size
         weights = self.network_of_all.weights()
@@ -100,23 +100,18 @@ class RandomShared:
 
     def _train(self, tick: Tick) -> dict[str, Any]:
         self.network_of_all.train()
-        loss, right = torch.zeros(()), torch.zeros(())
-        size = self.task.recipe.batch_size
+        tally, size = self.tally, self.task.recipe.batch_size
+        tally.begin()
         with seeded(stream(self.seed, "epoch", self.epoch)) as generator:
             batches = epoch_batches(
                 self.task.splits.weights, self.task.augmentation, size, generator
             )
-            for step, (images, labels) in enumerate(batches, 1):
-                self.keep(self._drawn("step", self.epoch, step))
-                step_loss, step_right = self.descent.step(images, labels)
-                loss, right = loss + step_loss.cpu(), right + step_right.cpu()
-                tick(step, self.steps)
-        mean = float(loss) / self.steps
-        return {
-            "stage": "shared",
-            "loss": mean if math.isfinite(mean) else None,
-            "accuracy": float(right) / (self.steps * size),
-        }
+            for images, labels in tally.resumed(batches):
+                self.keep(self._drawn("step", self.epoch, tally.step + 1))
+                tally.add(*self.descent.step(images, labels))
+                tick(tally.step, self.steps)
+        self.tally = Tally()
+        return {"stage": "shared", **tally.told(size)}
 
     def score_one(self) -> dict[str, Any]:
         """Draw the next network and score it; what a line of history.jsonl tells of it."""
@@ -164,9 +159,10 @@ class RandomShared:
         return self._network(self._best())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Everything needed to go on: after an epoch or, inside ``tick``, after a step."""
         return {
             "epoch": self.epoch,
+            "within": self.tally.state_dict(),
             "tried": [tried.to_plain() for tried in self.tried.values()],
             "network": self.network_of_all.state_dict(),
             **self.descent.state_dict(),
@@ -174,7 +170,7 @@ class RandomShared:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self.epoch = state["epoch"]
+        self.epoch, self.tally = state["epoch"], Tally.of(state.get("within"))
         self.tried = dict(enumerate(map(Tried.from_plain, state["tried"])))
         self.network_of_all.load_state_dict(state["network"])
         self.descent.load_state_dict(state)

@@ -22,6 +22,7 @@ from rfsearch.training.batches import epoch_batches
 from rfsearch.training.calibration import calibrated_cross_entropy
 from rfsearch.training.fit import Descent, Tick
 from rfsearch.training.statistics import still
+from rfsearch.training.tally import Tally
 
 if TYPE_CHECKING:
     from rfsearch.backbones.supernet import Supernet
@@ -31,6 +32,8 @@ Gradients = dict[str, Tensor]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (N, classes) and labels (N,) to a scalar."""
+Batch = tuple[Tensor, Tensor]
+"""Images and labels."""
 Objective = Callable[[nn.Module], Tensor]
 """A network, which it runs on a batch, to a scalar."""
 
@@ -124,6 +127,7 @@ class Alternation:
         self.alpha_batch = alpha_batch
         self.alpha_every = alpha_every
         self.steps = len(weights) // descent.recipe.batch_size
+        self.tally = Tally()
 
     def alpha_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the α split without end."""
@@ -136,27 +140,36 @@ class Alternation:
         on_alpha: Callable[[Tensor, Tensor], object] | None,
         tick: Tick,
     ) -> dict[str, Any]:
-        """One epoch; ``on_alpha(images, labels)`` takes the α step."""
-        began = time.perf_counter()
+        """One epoch, or what is left of it; ``on_alpha(images, labels)`` takes the α step."""
+        tally = self.tally
+        tally.begin()
         self.supernet.train()
-        size = self.descent.recipe.batch_size
-        batches = epoch_batches(self.weights, self.augmentation, size, generator)
+        for (images, labels), alpha in self._left(generator, on_alpha is not None):
+            if on_alpha is not None and alpha is not None:
+                tally.alpha += 1
+                on_alpha(*alpha)
+            tally.add(*self.descent.step(images, labels))
+            tick(tally.step, self.steps)
+        self.tally = Tally()
+        seconds = time.perf_counter() - tally.began
+        told = tally.told(self.descent.recipe.batch_size)
+        return {**told, "seconds": seconds, "step_seconds": seconds / self.steps}
+
+    def _left(
+        self, generator: torch.Generator, turns: bool
+    ) -> Iterator[tuple[Batch, Batch | None]]:
+        """The batches of weights that are not done, each with one of α where that has its turn."""
+        size, done, drawn = self.descent.recipe.batch_size, self.tally.step, self.tally.alpha
         alpha_batches = self.alpha_batches(generator)
-        total_loss, total_right = torch.zeros(()), torch.zeros(())
-        for step, (images, labels) in enumerate(batches):
-            if on_alpha is not None and step % self.alpha_every == 0 and self.supernet.open_slots:
-                on_alpha(*next(alpha_batches))
-            loss, right = self.descent.step(images, labels)
-            total_loss += loss.cpu()
-            total_right += right.cpu()
-            tick(step + 1, self.steps)
-        seconds = time.perf_counter() - began
-        return {
-            "loss": float(total_loss) / self.steps,
-            "accuracy": float(total_right) / (self.steps * size),
-            "seconds": seconds,
-            "step_seconds": seconds / self.steps,
-        }
+        batches = epoch_batches(self.weights, self.augmentation, size, generator)
+        for number, batch in enumerate(batches):
+            turn = turns and number % self.alpha_every == 0
+            if number >= done:
+                self.tally.restore()
+                yield batch, next(alpha_batches) if turn and self.supernet.open_slots else None
+            elif turn and drawn:
+                drawn -= 1
+                next(alpha_batches)
 
 
 @contextmanager

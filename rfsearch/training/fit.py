@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
+from rfsearch.errors import UserError
 from rfsearch.seeds import stream
 from rfsearch.training.batches import epoch_batches
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
+from rfsearch.training.tally import Tally
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -29,6 +32,14 @@ Tick = Callable[[int, int], None]
 def silent(step: int, steps: int) -> None:
     """Tell nobody."""
     del step, steps
+
+
+SKIPPED = 10
+"""Steps in a row that are left out before it stops all the same."""
+
+
+class NotFinite(UserError):
+    """A loss or a gradient is NaN or infinite."""
 
 
 class Descent:
@@ -59,21 +70,53 @@ class Descent:
         self.parameters = parameters
         self.recipe = recipe
         self.fabric = fabric
+        self.skipped = 0
         self.optimizer = recipe.optimizer(parameters)
         self.schedule = recipe.schedule(self.optimizer, steps)
         smooth = partial(F.cross_entropy, label_smoothing=recipe.label_smoothing)
         self.loss = recipe.weighing(smooth, labels)
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One step; the loss and the number of images predicted right, both detached."""
+        """One step; the loss and the number of images predicted right, both detached. The loss
+        of a step that is left out is NaN.
+
+        Raises:
+            NotFinite: a loss or gradient is no number, and the recipe says stop.
+        """
         logits = self.network(images)
         loss = self.loss(logits, labels)
         self.fabric.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        right = (logits.detach().argmax(1) == labels).sum()
+        if not torch.isfinite(loss.detach() + norm):
+            return self._leave_out(loss.detach()), right
+        self.skipped = 0
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        return loss.detach(), right
+
+    def _leave_out(self, loss: Tensor) -> Tensor:
+        """Pass over a step, where the recipe says so and that leaves the network sound."""
+        told = (
+            f"the loss is {float(loss)}" if not loss.isfinite() else "the gradient is not finite"
+        )
+        where = f"{told} in step {self.schedule.last_epoch + 1} of {self.schedule.total_steps}"
+        if self.recipe.not_finite == "stop":
+            raise NotFinite(
+                f"{where}; a smaller --set recipe.lr may help, and --set recipe.not_finite=skip "
+                "leaves such steps out"
+            )
+        self.skipped += 1
+        sound = all(bool(one.isfinite().all()) for one in self.network.buffers())
+        if self.skipped >= SKIPPED or not sound:
+            why = f"{self.skipped} in a row" if sound else "BatchNorm's statistics have met it"
+            raise NotFinite(f"{where}, and is not left out: {why}; try a smaller --set recipe.lr")
+        self.optimizer.zero_grad(set_to_none=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it misses the optimizer's step
+            self.schedule.step()
+        return torch.full_like(loss, float("nan"))
 
     @property
     def lr(self) -> float:
@@ -113,6 +156,7 @@ class Fit:
         self.augmentation = augmentation
         self.epochs = epochs
         self.epoch = 0
+        self.tally = Tally()
         self.seed = seed
         self.steps = len(images) // recipe.batch_size
         parameters = list(network.parameters())
@@ -126,40 +170,39 @@ class Fit:
         return self.epoch >= self.epochs
 
     def advance(self, tick: Tick = silent) -> dict[str, Any]:
-        """Train one epoch and tell of it; ``tick(step, steps)`` is called after every step."""
-        began = time.perf_counter()
+        """Train one epoch, or what is left of it, and tell of it; ``tick(step, steps)`` is called
+        after every step."""
+        tally = self.tally
+        tally.begin()
         self.network.train()
         size = self.descent.recipe.batch_size
-        total_loss, total_right = torch.zeros(()), torch.zeros(())
         with seeded(stream(self.seed, "epoch", self.epoch)) as generator:
             batches = epoch_batches(self.images, self.augmentation, size, generator)
-            for step, (images, labels) in enumerate(batches, start=1):
-                loss, right = self.descent.step(images, labels)
-                total_loss += loss.cpu()
-                total_right += right.cpu()
-                tick(step, self.steps)
-        self.epoch += 1
-        seconds = time.perf_counter() - began
+            for images, labels in tally.resumed(batches):
+                tally.add(*self.descent.step(images, labels))
+                tick(tally.step, self.steps)
+        self.epoch, self.tally = self.epoch + 1, Tally()
+        seconds = time.perf_counter() - tally.began
         return {
             "epoch": self.epoch,
             "epochs": self.epochs,
-            "loss": float(total_loss) / self.steps,
-            "accuracy": float(total_right) / (self.steps * size),
+            **tally.told(size),
             "lr": self.descent.lr,
             "seconds": seconds,
             "step_seconds": seconds / self.steps,
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Everything needed to go on: after an epoch or, inside ``tick``, after a step."""
         return {
             "epoch": self.epoch,
+            "within": self.tally.state_dict(),
             "network": self.network.state_dict(),
             **self.descent.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self.epoch = state["epoch"]
+        self.epoch, self.tally = state["epoch"], Tally.of(state.get("within"))
         self.network.load_state_dict(state["network"])
         self.descent.load_state_dict(state)

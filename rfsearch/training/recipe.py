@@ -14,6 +14,7 @@ from rfsearch.errors import UserError, unknown
 
 T = TypeVar("T")
 CLASS_WEIGHTS = ("none", "balanced")
+NOT_FINITE = ("stop", "skip")
 
 
 def setting(default: T, text: str) -> T:
@@ -37,6 +38,11 @@ class Recipe:
         "in all",
     )
     batch_size: int = setting(32, "images a step")
+    not_finite: str = setting(
+        "stop",
+        "what a loss or gradient that is NaN or infinite does: stop, or skip, which leaves the "
+        "step out",
+    )
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
@@ -46,6 +52,8 @@ class Recipe:
             )
         if self.class_weights not in CLASS_WEIGHTS:
             raise unknown("recipe.class_weights", self.class_weights, CLASS_WEIGHTS)
+        if self.not_finite not in NOT_FINITE:
+            raise unknown("recipe.not_finite", self.not_finite, NOT_FINITE)
         for name in ("lr", "clip"):
             if getattr(self, name) <= 0:
                 raise UserError(f"recipe.{name} must be more than 0, not {getattr(self, name)}")

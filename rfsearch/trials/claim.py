@@ -66,6 +66,13 @@ class Claim:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._lock.is_locked:
-            (self.folder / HOLDER).unlink(missing_ok=True)
-            self._lock.release()
+        if not self._lock.is_locked:
+            return
+        removed = not (self.folder / LOCK).exists()
+        (self.folder / HOLDER).unlink(missing_ok=True)
+        self._lock.release()
+        if removed and isinstance(error, Exception):
+            raise UserError(
+                f"{self.folder} was removed while this process was at work in it; begin again, "
+                "or restore it and go on by --resume"
+            ) from error

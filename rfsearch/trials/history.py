@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rfsearch.errors import UserError
+from rfsearch.trials.run_folder import parsed
 
 
 class History:
@@ -56,8 +57,8 @@ class History:
 
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
-            found = json.loads(line)
-        except ValueError as error:
+            found = parsed(line)
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{self.path}, line {number} is no JSON: {error}") from error
         if not isinstance(found, dict):
             raise UserError(f"{self.path}, line {number} is no record: {line.decode()[:40]!r}")

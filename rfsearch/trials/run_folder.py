@@ -140,7 +140,7 @@ def write_json(path: Path, record: Mapping[str, object]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The record of a file of the run folder, its format checked."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
     except OSError as error:
@@ -149,12 +149,27 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}, line {error.lineno} is no JSON: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no JSON: it must be text in UTF-8") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
+        raise UserError(f"{path} is JSON that cannot be read: {error}") from error
     found = record.get("format") if isinstance(record, dict) else None
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise UserError(f'{path} is none of ours: it must be a table with "format": {FORMAT}')
     if found > FORMAT:
         raise UserError(f"{path} has format {found}; this version reads up to {FORMAT}")
     return dict(record)
+
+
+def parsed(text: str | bytes) -> Any:
+    """What JSON says. Python would also read NaN and Infinity, which no file of a run holds.
+
+    Raises:
+        ValueError, RecursionError: it is none, or none that can be read.
+    """
+    return json.loads(text, parse_constant=_no_number)
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def _to_disk(path: Path) -> None:

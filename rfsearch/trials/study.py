@@ -34,6 +34,9 @@ NAME = "rfsearch"
 # Our word for the state of a trial → Optuna's.
 STATES: dict[State, str] = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 
+# What Optuna raises in the middle of a journal that it did not write so.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError)
+
 # What `trials_frame` always has.
 COLUMNS = ["number", "state", "score", "seconds"]
 
@@ -122,30 +125,35 @@ def _study(where: str | Path, name: str, *, create: bool) -> optuna.Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study and trial
-    storage = _storage(where)
+    storage = _database(str(where)) if _is_url(where) else _journal(Path(where))
+    with _undamaged(where):
+        try:
+            return optuna.load_study(study_name=name, storage=storage)
+        except KeyError as error:
+            if not create:
+                raise UserError(f"{where} holds no study {name!r}") from error
+            return optuna.create_study(study_name=name, storage=storage, direction="maximize")
+
+
+@contextmanager
+def _undamaged(where: str | Path) -> Iterator[None]:
+    """A damaged journal is the user's to restore."""
     try:
-        return optuna.load_study(study_name=name, storage=storage)
-    except KeyError as error:
-        if not create:
-            raise UserError(f"{where} holds no study {name!r}") from error
-        return optuna.create_study(study_name=name, storage=storage, direction="maximize")
-
-
-def _storage(where: str | Path) -> optuna.storages.BaseStorage:
-    return _database(str(where)) if _is_url(where) else _journal(Path(where))
+        yield
+    except _DAMAGE as error:
+        if _is_url(where) or isinstance(error, UserError):
+            raise
+        raise UserError(f"{where} is damaged and must be restored: {error}") from error
 
 
 def _journal(path: Path) -> optuna.storages.BaseStorage:
-    """A damaged one is the user's to restore."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     # The default lock is a symbolic link, which not every file system has.
     backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-    try:
+    with _undamaged(path):
         return JournalStorage(backend)
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged and must be restored: {error}") from error
 
 
 def _database(url: str) -> optuna.storages.BaseStorage:
@@ -260,11 +268,16 @@ def _by_number(study: optuna.Study) -> dict[int, Trial]:
 def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
     ours: dict[str, State] = {theirs: state for state, theirs in STATES.items()}
     kept = frozen.user_attrs
-    return Trial(
-        number=kept["number"],
-        architecture=Architecture.from_json(kept["architecture"], f"trial {frozen.number}"),
-        score=frozen.value,
-        seconds=kept["seconds"],
-        state=ours[frozen.state.name],
-        attributes=kept["attributes"],
-    )
+    try:
+        return Trial(
+            number=kept["number"],
+            architecture=Architecture.from_json(kept["architecture"], f"trial {frozen.number}"),
+            score=frozen.value,
+            seconds=kept["seconds"],
+            state=ours[frozen.state.name],
+            attributes=kept["attributes"],
+        )
+    except KeyError as error:
+        raise UserError(
+            f"trial {frozen.number} of the study is none of ours: no {error}"
+        ) from error

@@ -4,11 +4,13 @@ another process, resumed as if never stopped, and no way from it to test data.""
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
 import sys
 import types
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -88,13 +90,26 @@ def test_a_supernet_that_freezes_slot_by_slot_does_the_same_there(there):
     assert tiny.outcome(tiny.search()) == there["supernet"]
 
 
+class Stopped(Exception):
+    """The end of a process."""
+
+
 @every_strategy
 def test_stopped_anywhere_and_resumed_it_is_as_if_never_stopped(name):
-    """After every advance the state goes through a file and into a search made anew."""
-    search, lines = tiny.begin(name), []
-    while not search.finished:
-        lines.append(tiny.timeless(search.advance(silent)))
-        state = search.state_dict()
+    """By turns after an advance and after a step inside of one, the state goes into a search made
+    anew."""
+    search, lines, kept = tiny.begin(name), [], []
+
+    def stop(*_):
+        kept.append(search.state_dict())
+        raise Stopped
+
+    for tick in itertools.cycle([silent, stop]):
+        with suppress(Stopped):
+            lines.append(tiny.timeless(search.advance(tick)))
+        if search.finished:
+            break
+        state = kept.pop() if kept else search.state_dict()
         search = tiny.begin(name)
         search.load_state_dict(state)
     told = json.loads(json.dumps(lines)), [choice.label for choice in search.choices()]

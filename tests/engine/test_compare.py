@@ -24,7 +24,7 @@ from rfsearch.engine.plan import PLANS
 from rfsearch.engine.run import Silent, load_architecture
 from rfsearch.engine.start import load_data
 from rfsearch.errors import UserError
-from rfsearch.reporting import compare_data, compare_records, write_report
+from rfsearch.reporting import compare_data, compare_records, rewrite_report, write_report
 from rfsearch.trials import RunFolder, read_json, write_json
 
 SMALL = {
@@ -88,6 +88,19 @@ def finished(request_of, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare") / "whole"
     engine.compare(request_of(folder))
     return folder
+
+
+def test_hostile_words_stay_text_on_the_page(finished, tmp_path):
+    hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    folder = shutil.copytree(finished, tmp_path / "<b>&run")
+    record = json.loads((folder / "config.json").read_text())
+    record["definition"] |= {"data": hostile, "cpu": hostile, "stem": hostile}
+    record["reduces"] = hostile
+    (folder / "config.json").write_text(json.dumps(record))
+    page = rewrite_report(folder).read_text()
+    assert page.count("<script") == (finished / "report.html").read_text().count("<script")
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
 
 
 def timeless(folder):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 
 from rfsearch import spaces
 from rfsearch.engine import difference as differences
-from rfsearch.engine import measure, run
+from rfsearch.engine import measure, preemption, run
 from rfsearch.engine.config import settle
 from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.run import carry_out, load
@@ -22,6 +24,7 @@ from rfsearch.engine.start import load_data, open_run, prepare, stored_record
 from rfsearch.errors import UserError
 from rfsearch.operators import fused
 from rfsearch.reporting import write_report
+from rfsearch.training import checkpoint
 from rfsearch.training.evaluation import outputs, predict
 from rfsearch.training.metrics import METRICS
 from rfsearch.trials import (
@@ -160,6 +163,57 @@ def test_stopped_in_the_middle_of_epochs(begin, silent, tmp_path, expected, seed
     folder, stops = until_done(begin, tmp_path / "run", lambda _: AfterSteps())
     assert stops >= 3
     assert outcome(folder) == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGTERM")
+def test_told_to_end_within_epochs(begin, silent, tmp_path, expected):
+    """SIGTERM after these steps, in an epoch in which alpha moves and in a retraining; the step
+    is not lost."""
+
+    class Ended(silent):
+        def __init__(self, after):
+            self.left = after
+
+        def step(self, *_):
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    for after, step in ((5, 2), (9, 2)):
+        opened = begin(tmp_path / "run", Ended(after), resume=True)
+        with pytest.raises(preemption.Preempted), preemption.heeded():
+            carry_out(blind(opened))
+        state = checkpoint.load(opened.folder.checkpoint / "state.pt")
+        assert state["trainer"]["within"]["step"] == step
+    opened = begin(tmp_path / "run", resume=True)
+    carry_out(blind(opened))
+    assert outcome(opened.folder) == expected
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_step(begin, tmp_path):
+    opened = begin(tmp_path / "run", settings={"recipe.lr": 1e30, "recipe.warmup": 0})
+    told = r"run, search, epoch 1: the (loss|gradient) is (nan|inf|not finite) in step \d of 12"
+    with pytest.raises(UserError, match=told):
+        carry_out(blind(opened))
+    assert opened.history.read() == []
+
+
+def test_the_state_of_another_run_is_told_and_may_be_deleted(begin, tmp_path):
+    opened = begin(tmp_path / "run")
+    path = opened.folder.checkpoint / "state.pt"
+    searching = run.new_search(opened)
+    state = searching.state_dict()
+    for record in (
+        {},
+        {"phase": "search"},
+        {"phase": "search", "history_lines": "no", "trainer": state},
+        {"phase": "search", "history_lines": 0, "trainer": {}},
+        {"phase": "search", "history_lines": 0, "trainer": {**state, "network": {}}},
+        {"phase": "search", "history_lines": 0, "trainer": {**state, "within": 3}},
+    ):
+        checkpoint.save(path, record)
+        with pytest.raises(UserError, match=r"state\.pt holds the state of another.*delete it"):
+            run.drive(opened, "search", searching, {})
 
 
 POINTS = [

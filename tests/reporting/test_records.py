@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rfsearch.errors import UserError
-from rfsearch.reporting import summarise, write_report
+from rfsearch.reporting import rewrite_report, summarise, write_report
 from rfsearch.reporting.records import read
 
 FILES = [
@@ -90,6 +90,35 @@ def test_torn_last_line_of_history_is_passed_over(make_run):
     with (folder / "history.jsonl").open("a") as file:
         file.write('{"phase": "pla')
     assert len(read(folder).history) == 36
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("config.json", ["plan"], True),
+        ("architecture.json", ["backbone"], None),
+        ("metrics.json", ["networks"], []),
+        ("metrics.json", ["difference", "interval"], [1]),
+    ],
+)
+def test_a_value_that_no_run_writes_is_the_files_fault(make_run, name, path, value):
+    folder = make_run()
+    record = json.loads((folder / name).read_text())
+    inner = record
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (folder / name).write_text(json.dumps(record))
+    with pytest.raises(UserError) as caught:
+        rewrite_report(folder)
+    assert str(folder) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (folder / "report.html").exists()
+
+
+def test_a_name_that_is_no_text_does_not_end_a_report(make_run):
+    """Names of files are bytes; Python keeps those that are no UTF-8 as lone surrogates."""
+    assert "caf?" in write_report(make_run(data="imagefolder:caf\udce9")).read_text("utf-8")
 
 
 def test_operators_from_the_space_where_the_run_lists_none(make_run):

@@ -17,6 +17,7 @@ from rfsearch.spaces import FORMS, Architecture, Backbone, Choice, Input, Operat
 
 words = st.text(min_size=1, max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(0, exclude_min=True, allow_infinity=False)
 scalars = st.one_of(st.booleans(), st.integers(), numbers, st.text(max_size=5))
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=4)
 
@@ -33,7 +34,8 @@ def inputs(draw: st.DrawFn) -> Input:
     channels = draw(st.integers(1, 3))
     each = st.lists(numbers, min_size=channels, max_size=channels).map(tuple)
     size = draw(st.tuples(st.integers(1, 999), st.integers(1, 999)))
-    return Input(size, channels, draw(each), draw(each))
+    spread = st.lists(positive, min_size=channels, max_size=channels).map(tuple)
+    return Input(size, channels, draw(each), draw(spread))
 
 
 choices = st.builds(

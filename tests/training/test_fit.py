@@ -15,7 +15,7 @@ from rfsearch.errors import UserError
 from rfsearch.seeds import stream
 from rfsearch.training.batches import epoch_batches, plain_batches
 from rfsearch.training.evaluation import accuracy, predict
-from rfsearch.training.fit import Fit
+from rfsearch.training.fit import Fit, NotFinite
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
 
@@ -274,3 +274,116 @@ def test_prediction_is_in_evaluation_mode_and_leaves_the_network(make_images, au
     assert torch.equal(predicted, model.eval()(x).argmax(1))
     share = (predicted == images.labels).sum().item() / 450
     assert accuracy(model, images, augmentation) == pytest.approx(share)
+
+
+# ---- stopped within an epoch
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_stopped_after_any_step_equals_never_stopped(
+    make_images, augmentation, cpu, tmp_path, stop
+):
+    """Dropout draws from torch's global numbers, augmentation from the epoch's own."""
+    images = make_images(70)
+    never, stopped = (fit(images, augmentation, cpu, epochs=2) for _ in range(2))
+    lines = finish(never)
+
+    def tick(step, steps):
+        if stopped.epoch == 1 and step == stop:
+            assert steps == 4
+            torch.save(stopped.state_dict(), tmp_path / "state.pt")
+
+    stopped.advance(tick)
+    stopped.advance(tick)
+    resumed = fit(images, augmentation, cpu, epochs=2)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    torch.manual_seed(99)
+    steps = []
+    (line,) = [resumed.advance(lambda step, _: steps.append(step))]
+    assert steps == list(range(stop + 1, 5))
+    assert {k: v for k, v in line.items() if "seconds" not in k} == lines[1]
+    assert same(resumed.network, never.network)
+
+
+# ---- losses that are no numbers
+
+
+class Sick(nn.Module):
+    """A network whose logits, or their gradient, are no numbers at some calls."""
+
+    def __init__(self, at, factor=float("nan")):
+        super().__init__()
+        self.inner, self.at, self.factor, self.calls = network(), at, factor, 0
+
+    def forward(self, x):
+        self.calls += 1
+        logits = self.inner(x)
+        return logits * self.factor if self.calls in self.at else logits
+
+
+class NoGradient(torch.autograd.Function):
+    """Its value is its input, its gradient no number."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient * float("inf")
+
+
+def sick_fit(images, cpu, at, factor=float("nan"), **recipe):
+    settings = Recipe(batch_size=16, lr=0.05, **recipe)
+    return Fit(Sick(at, factor), images, STILL, settings, epochs=2, seed=0, fabric=cpu)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_and_its_step_is_named(make_images, cpu, factor):
+    training = sick_fit(make_images(70), cpu, {6}, factor)
+    training.advance()
+    before = {key: value.clone() for key, value in training.network.state_dict().items()}
+    with pytest.raises(NotFinite, match=r"the loss is (nan|inf) in step 6 of 8; .*recipe\.lr"):
+        training.advance()
+    learned = {key for key in before if "weight" in key}
+    moved = {
+        key for key in learned if not torch.equal(before[key], training.network.state_dict()[key])
+    }
+    assert moved == learned, "step 5 was made"
+    assert all(value.isfinite().all() for value in training.network.state_dict().values())
+
+
+def test_a_gradient_that_is_no_number_stops_too(make_images, cpu):
+    training = sick_fit(make_images(70), cpu, set())
+    training.network.register_forward_hook(lambda _, __, out: NoGradient.apply(out))
+    with pytest.raises(NotFinite, match="the gradient is not finite in step 1 of 8"):
+        training.advance()
+
+
+def test_such_steps_are_left_out_where_the_recipe_says_so(make_images, cpu):
+    training = sick_fit(make_images(70), cpu, {2, 4}, not_finite="skip")
+    losses = []
+    real = training.descent.step
+    training.descent.step = lambda *batch: losses.append(real(*batch)) or losses[-1]
+    line = training.advance()
+    counted = [(float(loss), int(right)) for loss, right in losses if loss.isfinite()]
+    assert line["left_out"] == 2
+    assert line["loss"] == pytest.approx(np.mean([loss for loss, _ in counted]))
+    assert line["accuracy"] == pytest.approx(sum(right for _, right in counted) / 32)
+    assert all(value.isfinite().all() for value in training.network.state_dict().values())
+    assert "left_out" not in training.advance()
+    assert training.descent.schedule.last_epoch == 8, "the schedule goes on"
+
+
+def test_ten_in_a_row_stop_all_the_same(make_images, cpu):
+    training = sick_fit(make_images(16 * 12), cpu, set(range(2, 99)), not_finite="skip")
+    with pytest.raises(NotFinite, match=r"in step 11 of 24, and is not left out: 10 in a row"):
+        training.advance()
+
+
+def test_statistics_that_have_met_it_stop(make_images, cpu):
+    training = sick_fit(make_images(70), cpu, set(), not_finite="skip")
+    with torch.no_grad():
+        training.network.inner[0].weight.fill_(float("inf"))
+    with pytest.raises(NotFinite, match="BatchNorm's statistics have met it"):
+        training.advance()
