@@ -499,6 +499,7 @@ def wait_for_epochs(process, folder, epochs):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_interrupted_and_killed_it_comes_to_the_same_end(finished, tmp_path):
     """Ctrl-C at one epoch, the command it prints, ``kill -9`` at a later one, then to the end."""
     first, second = sorted(random.sample(range(1, EPOCHS), 2))

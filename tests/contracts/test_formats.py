@@ -134,12 +134,14 @@ def runnable():
     return forms if all(map(find_spec, NEEDED)) else [form for form in forms if form != "onnx"]
 
 
+@pytest.mark.slow
 def test_a_stranger_gets_the_same_outputs(exported):
     jobs, done = exported
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(jobs)
 
 
+@pytest.mark.slow
 def test_onnx_is_among_them(exported):
     jobs, _ = exported
     if "onnx" not in runnable():

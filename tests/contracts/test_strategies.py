@@ -90,7 +90,7 @@ def test_a_supernet_that_freezes_slot_by_slot_does_the_same_there(there):
     assert tiny.outcome(tiny.search()) == there["supernet"]
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """The end of a process."""
 
 

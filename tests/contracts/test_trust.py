@@ -155,11 +155,11 @@ RUNS_CODE = {
 WATCHED = {"load", "open", "exec", "eval", "import_module", "__import__"}
 LEFT_OUT = {
     *("pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"),
-    *("requests", "urllib", "http", "socket", "ftplib"),
+    *("requests", "urllib.request", "http", "socket", "ftplib"),
 }
 SUSPECT = re.compile(
     r"(torch|np|numpy)\.load|Image\.open|import_module|__import__|(?<![.\w])(eval|exec)\(|"
-    rf"import ({'|'.join(LEFT_OUT)})|from ({'|'.join(LEFT_OUT)})"
+    r"(import|from) urllib|" + "|".join(f"(import|from) {name}" for name in LEFT_OUT)
 )
 """Modules without any of these are not looked at more closely, which takes time."""
 
@@ -174,12 +174,16 @@ def called(tree):
 
 
 def imported(tree):
-    """The packages that a module names."""
+    """The modules that a module names, and their packages."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.split(".")[0]
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            yield from (name, name.split(".")[0])
 
 
 def test_no_load_path_unpickles():

@@ -200,6 +200,7 @@ def test_a_cell_that_is_not_finished_is_not_exported(finished, tmp_path):
         export(folder, "torch")
 
 
+@pytest.mark.slow
 def test_the_plan_gives_the_same_numbers_however_often_it_is_stopped(
     finished, request_of, tmp_path, monkeypatch
 ):

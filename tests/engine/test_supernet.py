@@ -173,6 +173,7 @@ def residual_network():
     return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3)
 
 
+@pytest.mark.slow
 def test_an_exported_network_is_read_where_this_package_is_not(residual_network, tmp_path):
     supernet = rfsearch.supernet(residual_network, image_size=32)
     assert {"after", "before"} <= {slot.way for slot in supernet.slots.values()}
