@@ -200,7 +200,8 @@ def tell(rows: dict[tuple[str, str], dict[str, str]], missing: list[str]) -> Non
     verdicts = [row["agrees"] for row in rows.values()]
     agree = sum(verdict == "yes" for verdict in verdicts)
     out = [row for row in rows.values() if row["agrees"].startswith("left out")]
-    rest = [row for row in rows.values() if row["agrees"] != "yes" and row not in out]
+    broken = [row for row in rows.values() if row["agrees"].startswith("failed")]
+    rest = [row for row in rows.values() if row["agrees"] != "yes" and row not in out + broken]
     families = {row["family"] for row in rows.values() if row["family"].startswith("timm")}
     slow = max(rows.values(), key=lambda row: float(row["export_seconds"] or 0)
                + float(row["walk_seconds"] or 0))  # fmt: skip
@@ -210,8 +211,8 @@ def tell(rows: dict[tuple[str, str], dict[str, str]], missing: list[str]) -> Non
         f" takes all networks that torchvision has for classification, segmentation and "
         "detection (of the last the backbones) and the smallest of each timm family, with random "
         f"weights: {len(rows)} so far, of {len(families)} timm families.", "",
-        f"- **{agree} agree** with the probe wherever it looked; {len(rest)} do not; {len(out)} "
-        "were left out.",
+        f"- **{agree} agree** with the probe wherever it looked; {len(rest)} do not; "
+        f"{len(broken)} did not come to an end; {len(out)} were left out.",
         f"- Slowest to export and walk: {slow['model']}, {slow['export_seconds']} s and "
         f"{slow['walk_seconds']} s, while the machine had other work too; "
         "`benchmarks/fields_speed.py --timm` measures the slowest alone.", "",
@@ -225,7 +226,8 @@ def tell(rows: dict[tuple[str, str], dict[str, str]], missing: list[str]) -> Non
         "(`rfsearch.analysis.compare` and `strips`; rows made before these two columns leave "
         "them empty).", "",
     ]  # fmt: skip
-    for title, some in (("Left out", out), ("Not in agreement", rest)):
+    told = {"Not in agreement": rest, "Without an end": broken, "Left out": out}
+    for title, some in told.items():
         if some:
             lines += [f"## {title}", ""]
             lines += [f"- {row['family']}, {row['model']}: {row['agrees']}" for row in some]
