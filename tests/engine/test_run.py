@@ -225,6 +225,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_stopped_at_every_write(begin, tmp_path, expected, monkeypatch, when):
     """Each attempt ends just before, or just after, one of the things a run puts on disk."""

@@ -228,6 +228,7 @@ def test_where_it_cannot_be_written(tmp_path):
         write_page([reading(effective=False)], [picture()], tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_plotly")
 def test_two_whole_networks_under_six_megabytes(tmp_path):
     found = read(mobilenet_v2(), (224, 224), model="a")[0]
