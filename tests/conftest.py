@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import pytest
@@ -58,3 +59,40 @@ def cpu():
     from rfsearch.training.processes import fabric
 
     return fabric("cpu")
+
+
+@pytest.fixture(scope="session")
+def told():
+    """``told(named, function, *arguments)``: the message about a mistake, a line or two with the
+    words of what is wrong in it."""
+    from rfsearch.errors import UserError
+
+    def told(named, function, *arguments):
+        with pytest.raises(UserError) as caught:
+            function(*arguments)
+        message = str(caught.value)
+        assert 1 <= len(message.splitlines()) <= 2, message
+        for word in [named] if isinstance(named, str) else named:
+            assert word in message, message
+        return message
+
+    return told
+
+
+@pytest.fixture(scope="session")
+def changed():
+    """``changed(record, path, value)``: a copy of a record with another value at a path; ``...``
+    leaves the place out."""
+
+    def changed(record, path, value):
+        record = copy.deepcopy(record)
+        inner = record
+        for key in path[:-1]:
+            inner = inner[key]
+        if value is ...:
+            del inner[path[-1]]
+        else:
+            inner[path[-1]] = value
+        return record
+
+    return changed

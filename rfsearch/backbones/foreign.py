@@ -26,9 +26,9 @@ from rfsearch.backbones.anatomy import Anatomy, anatomy
 from rfsearch.backbones.slots import Slot
 from rfsearch.backbones.sources import Wish, load
 from rfsearch.errors import UserError
-from rfsearch.spaces import Backbone, Value
+from rfsearch.spaces import Backbone
 from rfsearch.spaces.architecture import LARGEST
-from rfsearch.spaces.checks import positive, shown
+from rfsearch.spaces.checks import positive, size
 
 ARGUMENTS = ("channels", "classes", "image_size")
 IMAGE_SIZE = (224, 224)
@@ -64,15 +64,8 @@ def wish(backbone: Backbone) -> Wish:
         positive(given[name], f"{where} {name}", LARGEST[name]) if name in given else None
         for name in ("classes", "channels")
     )
-    return Wish(classes, channels, _size(given.get("image_size", IMAGE_SIZE), where))
-
-
-def _size(value: Value, where: str) -> tuple[int, int]:
-    sides = value if isinstance(value, tuple) else ()
-    if len(sides) != 2:
-        raise UserError(f"{where} image_size is [height, width], not {shown(value)}")
-    height, width = (positive(side, f"{where} image_size", LARGEST["side"]) for side in sides)
-    return height, width
+    image_size = size(given.get("image_size", IMAGE_SIZE), f"{where} image_size", LARGEST["side"])
+    return Wish(classes, channels, image_size)
 
 
 def build(backbone: Backbone) -> nn.Module:

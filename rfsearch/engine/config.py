@@ -134,7 +134,7 @@ class Config:
                 told = checks.shown(record[name])
                 raise UserError(f"{at[name]} must be {kind.__name__}, not {told}")
             fields[name] = record[name]
-        fields["image_size"] = _size_of(record["image_size"], at["image_size"])
+        fields["image_size"] = checks.size(record["image_size"], at["image_size"])
         fields["caps"] = _caps_of(record["caps"], at["caps"])
         settings = checks.any_table(record["settings"], at["settings"])
         fields["settings"] = settings_table.checked(settings, where)
@@ -174,14 +174,6 @@ class Config:
             else (("image_size", self.image_size),)
         )
         return spaces.Backbone(self.backbone, (*shared, *own))
-
-
-def _size_of(value: object, where: str) -> tuple[int, int]:
-    sides = checks.sequence(value, where)
-    if len(sides) != 2:
-        raise UserError(f"{where} must be [height, width], not {checks.shown(value)}")
-    height, width = (checks.positive(side, where) for side in sides)
-    return height, width
 
 
 def _caps_of(value: object, where: str) -> tuple[tuple[str, float], ...]:

@@ -124,17 +124,12 @@ class Input:
     def from_json(cls, record: object, where: str = "input") -> Input:
         """The inverse of `to_json`."""
         fields = checks.table(record, where, ("image_size", "channels", "mean", "std"))
-        size = checks.sequence(fields["image_size"], f"{where}.image_size")
-        if len(size) != 2:
-            raise UserError(f"{where}.image_size must be [height, width], not {size}")
-        height, width = (
-            checks.positive(side, f"{where}.image_size", LARGEST["side"]) for side in size
-        )
+        size = checks.size(fields["image_size"], f"{where}.image_size", LARGEST["side"])
         channels = checks.positive(fields["channels"], f"{where}.channels", LARGEST["channels"])
         mean = _numbers(fields["mean"], f"{where}.mean")
         std = _numbers(fields["std"], f"{where}.std")
         with checks.standing(where):
-            return cls((height, width), channels, mean, std)
+            return cls(size, channels, mean, std)
 
 
 @dataclass(frozen=True)

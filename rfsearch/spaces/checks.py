@@ -80,6 +80,15 @@ def positive(value: object, where: str, most: int | None = None) -> int:
     return value
 
 
+def size(value: object, where: str, most: int | None = None) -> tuple[int, int]:
+    """Two whole numbers from 1 on, each up to ``most``."""
+    sides = value if isinstance(value, list | tuple) else ()
+    if len(sides) != 2:
+        raise UserError(f"{where} must be [height, width], not {shown(value)}")
+    height, width = (positive(side, where, most) for side in sides)
+    return height, width
+
+
 def number(value: object, where: str) -> float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):

@@ -419,5 +419,5 @@ def test_a_slot_that_is_not_there_is_told_with_the_nearest():
 def test_arguments_that_no_network_takes():
     with pytest.raises(UserError, match="does not take these arguments: width"):
         backbones.build(Backbone("timm:test_resnet", (("width", 0.5),)))
-    with pytest.raises(UserError, match=r"image_size is \[height, width\]"):
+    with pytest.raises(UserError, match=r"image_size must be \[height, width\]"):
         backbones.build(Backbone("timm:test_resnet", (("image_size", 64),)))

@@ -18,7 +18,6 @@ from rfsearch import data
 from rfsearch.data import factory
 from rfsearch.data.folder import read_images
 from rfsearch.data.request import Request
-from rfsearch.errors import UserError
 
 SIZE = (16, 24)
 RAMP = (
@@ -28,17 +27,6 @@ RAMP = (
 """uint8 (16, 24), every row and column another."""
 COLOUR = np.stack([RAMP, 255 - RAMP, RAMP // 2], -1)
 PICTURE = Image.fromarray(COLOUR)
-
-
-def told(named, function, *arguments):
-    """The message about a mistake: a line or two, with the words of what is wrong in it."""
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    message = str(caught.value)
-    assert 1 <= len(message.splitlines()) <= 2, message
-    for word in [named] if isinstance(named, str) else named:
-        assert word in message, message
-    return message
 
 
 def encoded(image, kind, **options):
@@ -107,7 +95,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_a_wrong_image(name, tmp_path):
+def test_a_wrong_image(name, tmp_path, told):
     content, named = IMAGES[name]
     (tmp_path / name).write_bytes(content)
     told([name, named, "repair or remove"], read_images, tmp_path, [tmp_path / name], SIZE)
@@ -126,7 +114,7 @@ def test_a_wrong_image(name, tmp_path):
 )
 @pytest.mark.skipif(os.name == "nt", reason="no pipes and devices")
 @pytest.mark.parametrize("suffix", [".png", ".npy"])
-def test_what_is_no_file(make, named, suffix, tmp_path):
+def test_what_is_no_file(make, named, suffix, tmp_path, told):
     from rfsearch.data import table
 
     make(tmp_path / f"a{suffix}")
@@ -265,7 +253,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_wrong_table(name, tmp_path):
+def test_a_wrong_table(name, tmp_path, told):
     content, named = TABLES[name]
     (tmp_path / "a.png").write_bytes(WHOLE)
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04N.")
@@ -329,7 +317,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_a_wrong_array(name, tmp_path):
+def test_a_wrong_array(name, tmp_path, told):
     content, named = ARRAYS[name]
     (tmp_path / "a.npy").write_bytes(content)
     lines = "".join(f"a.npy,{k % 2}\n" for k in range(12))
@@ -337,7 +325,7 @@ def test_a_wrong_array(name, tmp_path):
     told(["a.npy", named], lambda: data.load(f"csv:{tmp_path / 'images.csv'}", image_size=SIZE))
 
 
-def test_an_array_beyond_the_bound_is_not_read(tmp_path, monkeypatch):
+def test_an_array_beyond_the_bound_is_not_read(tmp_path, monkeypatch, told):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     (tmp_path / "a.npy").write_bytes(stored(np.zeros((3, 20, 20), np.uint8)))
     lines = "".join(f"a.npy,{k % 2}\n" for k in range(12))
@@ -376,7 +364,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("spec", "named"), PLACES, ids=[spec[:30] for spec, _ in PLACES])
-def test_a_wrong_place(spec, named, tmp_path, monkeypatch):
+def test_a_wrong_place(spec, named, tmp_path, monkeypatch, told):
     monkeypatch.chdir(tmp_path)
     told(named, lambda: data.load(spec, image_size=SIZE))
 
@@ -415,7 +403,7 @@ RETURNED = {
 
 
 @pytest.mark.parametrize("name", RETURNED)
-def test_a_wrong_factory(name):
+def test_a_wrong_factory(name, told):
     returned, named = RETURNED[name]
     request = Request(image_size=SIZE)
     told([named, "mine:data"], lambda: factory.assembled("mine:data", "", returned, request))

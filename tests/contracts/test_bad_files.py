@@ -5,7 +5,6 @@ name what is wrong; the command line turns that into exit code 2. Data are in `t
 
 from __future__ import annotations
 
-import copy
 import json
 
 import pytest
@@ -22,7 +21,6 @@ from rfsearch.engine.plan import Plan, named_plan
 from rfsearch.engine.run import load
 from rfsearch.engine.settings import parse
 from rfsearch.engine.sizes import parse_size
-from rfsearch.errors import UserError
 from rfsearch.reporting import rewrite_report
 from rfsearch.spaces import Architecture
 from rfsearch.training import checkpoint
@@ -32,30 +30,6 @@ LONG = "9" * 5000
 """More digits than Python turns into a number."""
 DEEP = 20_000
 """More brackets than anybody reads."""
-
-
-def told(named, function, *arguments):
-    """The message about a mistake: a line or two, with the words of what is wrong in it."""
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    message = str(caught.value)
-    assert 1 <= len(message.splitlines()) <= 2, message
-    for word in [named] if isinstance(named, str) else named:
-        assert word in message, message
-    return message
-
-
-def changed(record, path, value):
-    """A copy of a record with another value at a path; ``...`` leaves the place out."""
-    record = copy.deepcopy(record)
-    inner = record
-    for key in path[:-1]:
-        inner = inner[key]
-    if value is ...:
-        del inner[path[-1]]
-    else:
-        inner[path[-1]] = value
-    return record
 
 
 def identified(cases):
@@ -146,7 +120,7 @@ SPACES = {
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_a_wrong_space(name, tmp_path):
+def test_a_wrong_space(name, tmp_path, told):
     text, named = SPACES[name]
     (tmp_path / "mine.toml").write_text(text)
     assert "mine.toml" in told(named, checked_space, str(tmp_path / "mine.toml"))
@@ -242,12 +216,12 @@ ARCHITECTURES = [
 
 
 @pytest.mark.parametrize(("path", "value", "named"), ARCHITECTURES, ids=identified(ARCHITECTURES))
-def test_a_wrong_architecture(path, value, named, architecture):
+def test_a_wrong_architecture(path, value, named, architecture, told, changed):
     record = json.loads(json.dumps(changed(architecture, path, value)))
     told(named, lambda: realise(Architecture.from_json(record, "architecture.json")))
 
 
-def test_choices_in_another_order_than_the_networks(architecture):
+def test_choices_in_another_order_than_the_networks(architecture, told):
     realise(Architecture.from_json(architecture))  # as it is, it is well
     turned = {**architecture, "choices": architecture["choices"][::-1]}
     named = ["'features.block5.conv.1.0'", "'features.block6.conv.1.0'", "network order"]
@@ -277,7 +251,7 @@ CONFIGS = [
     (["seed"], 1.5, "seed must be int, not 1.5"),
     (["seed"], True, "seed must be int, not True"),
     (["pretrained"], 1, "pretrained must be bool, not 1"),
-    (["image_size"], 48, "image_size must be a list"),
+    (["image_size"], 48, "image_size must be [height, width]"),
     (["image_size"], [48], "image_size must be [height, width]"),
     (["image_size"], [48, -48], "image_size must be a whole number"),
     (["image_size"], ["48", "48"], "image_size must be a whole number"),
@@ -318,7 +292,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize(("path", "value", "named"), CONFIGS, ids=identified(CONFIGS))
-def test_a_wrong_configuration(path, value, named, config):
+def test_a_wrong_configuration(path, value, named, config, told, changed):
     told(["c.json", named], Config.from_json, changed(config, path, value), "c.json")
 
 
@@ -342,7 +316,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("key", "value", "named"), VALUES)
-def test_a_setting_out_of_its_range(key, value, named):
+def test_a_setting_out_of_its_range(key, value, named, told):
     told(named, settle, Request(backbone="rfnet6", assignments=(f"{key}={value}",)))
 
 
@@ -391,7 +365,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("function", "given", "named"), WORDS, ids=range(len(WORDS)))
-def test_a_wrong_word(function, given, named):
+def test_a_wrong_word(function, given, named, told):
     told(named, function, given)
 
 
@@ -425,14 +399,14 @@ READERS = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", TEXTS)
-def test_json_that_is_none_of_ours(name, reader, tmp_path):
+def test_json_that_is_none_of_ours(name, reader, tmp_path, told):
     text, named = TEXTS[name]
     (tmp_path / "config.json").write_bytes(text)
     told(["config.json", named], READERS[reader], tmp_path / "config.json")
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_run_folder_of_such_json(name, tmp_path):
+def test_a_run_folder_of_such_json(name, tmp_path, told):
     """To load, to export and to report from; with such an architecture, and such a config."""
     text, named = TEXTS[name]
     (tmp_path / "config.json").write_bytes(text)
@@ -453,7 +427,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_a_history_of_other_lines(name, tmp_path):
+def test_a_history_of_other_lines(name, tmp_path, told):
     from rfsearch.trials import History
 
     (tmp_path / "history.jsonl").write_bytes(b"{}\n" + LINES[name])
@@ -472,7 +446,7 @@ STUDIES = {
 
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize("open_", [open_study, load_study])
-def test_a_study_of_other_lines(name, open_, tmp_path):
+def test_a_study_of_other_lines(name, open_, tmp_path, told):
     (tmp_path / "study.journal").write_bytes(STUDIES[name])
     told("study.journal", open_, tmp_path / "study.journal")
 
@@ -516,7 +490,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_wrong_weights(name, tmp_path):
+def test_wrong_weights(name, tmp_path, told):
     write, named = WEIGHTS[name]
     write(tmp_path / "model.safetensors")
     told(
@@ -536,6 +510,6 @@ CHECKPOINTS = {
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_a_wrong_checkpoint(name, tmp_path):
+def test_a_wrong_checkpoint(name, tmp_path, told):
     (tmp_path / "state.pt").write_bytes(CHECKPOINTS[name])
     told(["state.pt", "delete it"], checkpoint.load, tmp_path / "state.pt")
