@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 import tables
-from rfsearch.engine import on_ray
+from rfsearch.engine import on_ray, ray_tasks
 from rfsearch.engine.config import Request
 from rfsearch.engine.run import Run, Silent, search
 from rfsearch.engine.start import open_run
@@ -121,7 +121,7 @@ def thirds(times: list[float]) -> list[float]:
 
 def cluster_seconds(folder: Path, cores: int, batch: int) -> tuple[float, list[float]]:
     """Wall seconds of the second batch on so many cores, and seconds of each of its trials."""
-    ray = on_ray.load()
+    ray = ray_tasks.load()
     ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
     try:
         marks = Marks()

@@ -6,7 +6,7 @@ import errno
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -156,10 +156,8 @@ _DISK = {
 def explained(debug: bool, *, resumable: bool = False) -> Iterator[None]:
     """The user's mistakes on stderr with exit code 2; an interrupt with the way to go on, and
     SIGTERM alike."""
-    from rfsearch.engine.preemption import heeded
-
     try:
-        with heeded() if resumable else nullcontext():
+        with _heeding_sigterm() if resumable else nullcontext():
             yield
     except KeyboardInterrupt:
         go_on = f"; go on with: {_resume_command()}" if resumable else ""
@@ -173,6 +171,12 @@ def explained(debug: bool, *, resumable: bool = False) -> Iterator[None]:
             raise
         _say(f"rfsearch: {told}")
         raise typer.Exit(2) from None
+
+
+def _heeding_sigterm() -> AbstractContextManager[None]:
+    from rfsearch.engine.preemption import heeded
+
+    return heeded()
 
 
 def _told(error: Exception, resumable: bool) -> str | None:

@@ -50,20 +50,22 @@ def _work(comparison: Comparison, todo: Any, told: Any) -> None:
         except queue.Empty:
             return
         run, cell = cells[name]
-        comparison.carry_out(replace(run, progress=_Telling(name, told)), cell, networks)
+        telling = Telling(name, lambda *message: told.put(message))
+        comparison.carry_out(replace(run, progress=telling), cell, networks)
         told.put(("done", name, None))
 
 
-class _Telling(Silent):
-    """Progress of a cell as messages; steps are not told, for epochs are short enough."""
+class Telling(Silent):
+    """Progress of a cell as messages (kind, name of the cell, payload), which ``tell`` takes;
+    steps are not told, for epochs are short enough."""
 
-    def __init__(self, name: str, told: Any) -> None:
-        self.name, self.told = name, told
+    def __init__(self, name: str, tell: Callable[[str, str, Any], object]) -> None:
+        self.name, self.tell = name, tell
 
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch or a trial."""
         kept = {key: record.get(key) for key in ("loss", "accuracy", "seconds")}
-        self.told.put(("epoch", self.name, kept))
+        self.tell("epoch", self.name, kept)
 
 
 def share(

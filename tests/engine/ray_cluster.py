@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from rfsearch.engine import on_ray
+from rfsearch.engine import on_ray, ray_tasks, ray_trials
 from rfsearch.engine.compare import open_comparison
 from rfsearch.engine.compare_plan import CompareRequest
 from rfsearch.engine.config import Request
@@ -106,7 +106,7 @@ class Holding(on_ray.OnRay):
 
     def trials(self, task, name):
         pool = super().trials(task, name)
-        meeting = held(on_ray.make_trial, self.victim.node_id, self.flags)
+        meeting = held(ray_trials.make_trial, self.victim.node_id, self.flags)
         pool.make = pool.needs.task(meeting, results=2)
         return pool
 
@@ -187,7 +187,7 @@ def told_of(cell):
 def main(place):
     """What is printed."""
     found = {"here": searched(place / "here")}
-    on_ray.load()
+    ray_tasks.load()
     from ray.cluster_utils import Cluster
 
     os.environ |= {"RAY_worker_niceness": "0"}  # Ray's 15 starves where others compute too
