@@ -91,6 +91,13 @@ class Supernet(nn.Module):
         assert isinstance(module, Mixture), slot
         return module
 
+    def parts(self, slot: str) -> list[nn.Module]:
+        """The modules that compute what the slot's α says: its mixture, and where the space both
+        enhances and replaces also what stands for the convolution."""
+        mixture = self.mixture(slot)
+        shadows = [m for m in self.modules() if isinstance(m, Shadow) and m.owner is mixture]
+        return [mixture, *shadows]
+
     @property
     def mixtures(self) -> dict[str, Mixture]:
         """Slot name → mixture, in network order."""

@@ -78,13 +78,18 @@ class Shadow(nn.Module):
             for _ in self.operators
         )
 
+    @property
+    def owner(self) -> Mixture:
+        """The mixture whose choice this follows."""
+        return self._owner[0]
+
     def place(self, index: int) -> int:
         """Of a candidate of the owner among the operators here."""
         return max(0, index - self.first + 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H', W')."""
-        (owner,) = self._owner
+        owner = self.owner
         if kept := owner.kept or owner.alone():
             return self.operators[self.place(kept[0])](x)
         p = owner.probabilities()
@@ -95,8 +100,7 @@ class Shadow(nn.Module):
 
     def extract(self) -> nn.Module:
         """The kept operator."""
-        (owner,) = self._owner
-        return self.operators[self.place(owner.kept[0])]
+        return self.operators[self.place(self.owner.kept[0])]
 
 
 def together(operators: Sequence[nn.Module]) -> nn.Module:

@@ -21,6 +21,7 @@ from rfsearch.errors import UserError
 from rfsearch.training.batches import epoch_batches
 from rfsearch.training.calibration import calibrated_cross_entropy
 from rfsearch.training.fit import Descent, Tick
+from rfsearch.training.prefix import remembered
 from rfsearch.training.statistics import still
 from rfsearch.training.tally import Tally
 
@@ -85,9 +86,11 @@ class AlphaDescent:
         mixture = self.supernet.mixture(slot)
         p = mixture.alpha.softmax(0)
         losses = torch.empty_like(p)
-        for k, weights in enumerate(torch.eye(len(p)).to(p)):
-            with mixture.handed(weights):
-                losses[k] = self.loss(objective)
+        with remembered(self.supernet, self.supernet.parts(slot)) as prefix:
+            for k, weights in enumerate(torch.eye(len(p)).to(p)):
+                with mixture.handed(weights):
+                    losses[k] = self.loss(objective)
+                prefix.rewind()
         expected = (p * losses).sum()
         return expected, {slot: p * (losses - expected)}
 
