@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +35,15 @@ from rfsearch.engine.run import load, load_architecture
 from rfsearch.engine.settings import parse
 from rfsearch.engine.sizes import parse_sides, parse_size
 from rfsearch.errors import UserError, unknown
-from rfsearch.reporting.field_page import Picture, write_page
 from rfsearch.reporting.gain_table import render_gains
 from rfsearch.reporting.layer_table import render
 from rfsearch.seeds import stream
 from rfsearch.training import checkpoint
 from rfsearch.training.randomness import seeded
 from rfsearch.trials import RunFolder, replacing
+
+if TYPE_CHECKING:
+    from rfsearch.reporting.field_page import Picture
 
 FORMATS = ("table", "csv", "json", "html")
 IMAGE_SIZE = 224
@@ -165,6 +168,8 @@ def analyze_and_tell(
     readings = [_read(subject, options, note) for subject in subjects]
     agree = not any(reading.disagreements for reading in readings)
     if form == "html":
+        from rfsearch.reporting.field_page import write_page  # plotly: half a second, for pages
+
         path = out or Path(f"fields-{'-'.join(_file_name(model) for model in models)}.html")
         write_page(readings, _pictures(subjects, options), path)
         return str(path), agree
@@ -374,6 +379,8 @@ def _of_channels(pixels: Tensor, channels: int, spec: str) -> Tensor:
 
 def _pictures(subjects: Sequence[Subject], options: Options) -> list[Picture]:
     """Images to draw fields on: the user's, else two photographs; at the first network's size."""
+    from rfsearch.reporting.field_page import Picture
+
     size = subjects[0].image_size
     if options.data is None:
         found = zip(PHOTOGRAPHS, photographs(size), strict=True)
