@@ -43,13 +43,14 @@ class Blend:
     def __call__(self, mixture: Mixture, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
         drawn, weights = self.draw(mixture.alpha)
-        if isinstance(mixture, ReplaceMixture) and self.norms:
-            return mixture.mix_some(x, weights, drawn)
+        if isinstance(mixture, ReplaceMixture | ResidualMixture) and self.norms:
+            return mixture.mix_some(x, torch.stack(weights), drawn)
         outputs = [mixture.operators[k](x) for k in drawn]
         if isinstance(mixture, ReplaceMixture):
             return _sum(outputs, weights)
         if isinstance(mixture, ResidualMixture):
-            return self._residual(mixture, x, drawn, outputs, weights)
+            gamma, beta, mixed = mixture.gamma, mixture.beta, _sum(outputs, weights)
+            return x + F.batch_norm(mixed, None, None, gamma, beta, training=True)
         assert isinstance(mixture, PaperMixture)
         activated: Tensor = mixture.activation(mixture.norm(_sum(outputs, weights)))
         return activated
@@ -64,21 +65,6 @@ class Blend:
         num = len(alpha) if self.mixing == "all" else min(self.subset, len(alpha))
         drawn = sorted(torch.randperm(len(alpha))[:num].tolist())
         return drawn, list(alpha[drawn].softmax(0))
-
-    def _residual(
-        self,
-        mixture: ResidualMixture,
-        x: Tensor,
-        drawn: Sequence[int],
-        outputs: Sequence[Tensor],
-        weights: Sequence[Tensor],
-    ) -> Tensor:
-        gamma, beta = mixture.gamma, mixture.beta
-        if not self.norms:
-            return x + F.batch_norm(_sum(outputs, weights), None, None, gamma, beta, training=True)
-        normed = [mixture.norms[k](output) for k, output in zip(drawn, outputs, strict=True)]
-        shift = torch.stack(list(weights)).sum() * beta
-        return x + gamma[:, None, None] * _sum(normed, weights) + shift[:, None, None]
 
 
 def _sum(outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:

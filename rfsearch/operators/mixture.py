@@ -7,7 +7,7 @@ mixing all, one runs that operator alone with weight 1, two are an unweighted su
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -79,9 +79,11 @@ class Mixture(nn.Module, ABC):
         ones = self.weights.nonzero().flatten().tolist()
         return tuple(ones) if len(ones) == 1 else ()
 
-    def candidate_outputs(self, x: Tensor, but: Collection[int] = ()) -> dict[int, Tensor]:
-        """o_k(x) for every k that is no identity nor one of ``but``; max-pools share a pyramid."""
-        operators = {k: o for k, o in enumerate(self.operators) if k not in but}
+    def candidate_outputs(self, x: Tensor, only: Collection[int] | None = None
+                          ) -> dict[int, Tensor]:  # fmt: skip
+        """o_k(x) for every k, of ``only`` if that is given, that is no identity; max-pools share a
+        pyramid."""
+        operators = {k: o for k, o in enumerate(self.operators) if only is None or k in only}
         pools = {
             k: int(operator.kernel_size)
             for k, operator in operators.items()
@@ -126,37 +128,43 @@ class ResidualMixture(Mixture):
         self.pools = {k: reach for k, reach in reaches.items() if reach is not None}
 
     def mix(self, x: Tensor, p: Tensor) -> Tensor:
-        together = self._together(x)
-        y = self._fused(x, p, together) if together else x
-        if len(together) == len(p):
+        return self.mix_some(x, p, range(len(p)))
+
+    def mix_some(self, x: Tensor, weights: Tensor, drawn: Sequence[int]) -> Tensor:
+        """The sum over the drawn candidates with these weights, (D,)."""
+        together = self._together(x, drawn)
+        y = self._fused(x, weights, drawn, together) if together else x
+        if len(together) == len(drawn):
             return y
-        outputs = self.candidate_outputs(x, but=together)
-        for k in range(len(p)):
+        outputs = self.candidate_outputs(x, only=[k for k in drawn if k not in together])
+        for weight, k in zip(weights, drawn, strict=True):
             if k not in together:
                 output = outputs.get(k, x)  # identity's
-                y = y + _normalise(self.norms[k], output, p[k] * self.gamma, p[k] * self.beta)
+                y = y + _normalise(self.norms[k], output, weight * self.gamma, weight * self.beta)
         return y
 
-    def _together(self, x: Tensor) -> dict[int, tuple[str, int]]:
-        """The candidates that are mixed by compiled code now, each with its reach."""
+    def _together(self, x: Tensor, drawn: Sequence[int]) -> list[int]:
+        """The drawn candidates that are mixed by compiled code now."""
         if not self.fuse:
             against = "asked for"
         elif not self.pools:
             against = "no candidate is a pool"
         else:
-            against = fused.obstacle(x, (self.gamma, self.beta), self._norms())
+            against = fused.obstacle(x, (self.gamma, self.beta), self._norms_of(self.pools))
         self.path = f"plain: {against}" if against else "fused"
-        return {} if against else self.pools
+        return [] if against else [k for k in drawn if k in self.pools]
 
-    def _fused(self, x: Tensor, p: Tensor, together: dict[int, tuple[str, int]]) -> Tensor:
-        share = p if len(together) == len(p) else p[list(together)]
-        reaches = tuple(together.values())
-        return fused.mix(x, share, self.gamma, self.beta, reaches, self._norms())
+    def _fused(
+        self, x: Tensor, weights: Tensor, drawn: Sequence[int], together: Sequence[int]
+    ) -> Tensor:
+        all_of_them = len(together) == len(drawn)
+        share = weights if all_of_them else weights[[k in together for k in drawn]]
+        reaches = tuple(self.pools[k] for k in together)
+        return fused.mix(x, share, self.gamma, self.beta, reaches, self._norms_of(together))
 
-    def _norms(self) -> list[nn.BatchNorm2d]:
-        """Of the pools."""
-        norms = list(self.norms._modules.values())
-        return [norms[k] for k in self.pools]  # type: ignore[misc]
+    def _norms_of(self, candidates: Iterable[int]) -> list[nn.BatchNorm2d]:
+        norms = list(self.norms._modules.values())  # their attributes take ten times as long
+        return [norms[k] for k in candidates]  # type: ignore[misc]
 
     def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:
         y = x

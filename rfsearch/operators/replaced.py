@@ -38,13 +38,11 @@ class ReplaceMixture(Mixture):
     def mix(self, x: Tensor, p: Tensor) -> Tensor:
         return self.mix_some(x, p, range(len(self.operators)))
 
-    def mix_some(self, x: Tensor, p: Tensor | Sequence[Tensor], drawn: Sequence[int]) -> Tensor:
-        """The weighted sum over some candidates.
-
-        Args:
-            p: of the candidates drawn, in their order.
-        """
-        terms = [w * self.norms[k](self.operators[k](x)) for w, k in zip(p, drawn, strict=True)]
+    def mix_some(self, x: Tensor, weights: Tensor, drawn: Sequence[int]) -> Tensor:
+        """The sum over the drawn candidates with these weights, (D,)."""
+        terms = [
+            w * self.norms[k](self.operators[k](x)) for w, k in zip(weights, drawn, strict=True)
+        ]
         return torch.stack(terms).sum(0)
 
     def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:

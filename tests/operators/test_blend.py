@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from rfsearch.operators import fused
 from rfsearch.operators.blend import Blend
 from rfsearch.operators.forms import FORMS
 
@@ -132,3 +133,20 @@ def test_a_kept_or_handed_choice_is_run_as_ever(form):
         mixture.weights = None
         mixture.keep([2])
     assert torch.equal(ours(x), usual(x))
+
+
+@pytest.mark.skipif(fused.available() != "compiled", reason="no compiler here")
+def test_a_subset_takes_the_compiled_path_and_gives_the_same():
+    found = []
+    for fuse in (True, False):
+        mixture, x = build("residual", Blend("subset", 2)), noise(2, CHANNELS, 6, 5)
+        mixture.fuse = fuse
+        torch.manual_seed(3)
+        y = mixture(x.requires_grad_())
+        assert mixture.path == ("fused" if fuse else "plain: asked for")
+        parts = [x, mixture.alpha, mixture.gamma, mixture.beta]
+        gradients = torch.autograd.grad((y * noise(*y.shape, seed=9)).sum(), parts)
+        norms = [b for norm in mixture.norms for b in (norm.running_mean, norm.running_var)]
+        found.append([y, *gradients, *norms])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
