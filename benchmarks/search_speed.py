@@ -1,0 +1,423 @@
+"""What a search costs beside training the plain backbone once: full training steps, as ratios.
+
+    python benchmarks/search_speed.py [steps|memory|cycle|growth|commands ...]   # all by default
+
+Arms are taken in turns, so that other work on the machine hits all alike; a ratio is the median
+of the ratios of neighbouring steps. The recipe, the layout (channels_last) and the step on α are
+those of a search; one thread, timed by its processor time. Rows go to reports/speed/ as they are
+made, what stands there is not measured again, and the page there is written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import tables
+from rfsearch import backbones, spaces
+from rfsearch.backbones.supernet import Supernet, supernet
+from rfsearch.engine.config import Request, settle
+from rfsearch.engine.pace import long
+from rfsearch.engine.run import new_search
+from rfsearch.engine.start import load_data, prepare
+from rfsearch.operators import fused
+from rfsearch.operators.blend import Blend
+from rfsearch.reporting.progress import Progress
+from rfsearch.spaces import Backbone, Space
+from rfsearch.spaces.tables import parse
+from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent
+from rfsearch.training.fit import Descent
+from rfsearch.training.processes import fabric
+from rfsearch.training.recipe import Recipe
+from rfsearch.trials import RunFolder
+
+PLACE = Path(__file__).parents[1] / "reports" / "speed"
+STEPS = 100_000  # of the schedule: more than are taken
+ROUNDS = 7
+WARM = 2
+BATCH = 64
+PEER = 4
+"""Cycles of the peer that are timed at a time."""
+Arm = Callable[[Tensor, Tensor], object]
+Batch = tuple[Tensor, Tensor]
+
+ASKED = {
+    ("fused mixture", "one operator"): "1.3",
+    ("fused mixture", "plain"): "1.6",
+    ("two drawn", "plain"): "1.3",
+    ("α and weights", "plain"): "2.2",
+}
+
+
+# ---- arms
+
+
+def weight_step(network: nn.Module, weights: list[nn.Parameter]) -> Arm:
+    """A step on the weights, ready to be taken."""
+    network.to(memory_format=torch.channels_last).train()
+    return Descent(network, weights, Recipe(), STEPS, fabric("cpu"), torch.empty(0)).step
+
+
+def alpha_descent(network: Supernet) -> AlphaDescent:
+    """Adam on α as a search has it."""
+    s = PMPLSettings()
+    return AlphaDescent(network, s.alpha_lr, (s.alpha_beta1, s.alpha_beta2), s.alpha_weight_decay)
+
+
+def mixed_step(network: Supernet) -> Arm:
+    """A step on every α, down the loss of the mixture (PMPL)."""
+    descent, loss = alpha_descent(network), ALPHA_LOSSES[PMPLSettings().alpha_loss]
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        _, gradients = descent.gradients(lambda network: loss(network(images), labels))
+        descent.step(gradients)
+
+    return step
+
+
+def alone_step(network: Supernet) -> Arm:
+    """A step on the α of one slot after another, down the loss of one alone (the default)."""
+    descent, loss = alpha_descent(network), ALPHA_LOSSES[PMPLSettings().alpha_loss]
+    slots = itertools.cycle(network.slots)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        _, gradients = descent.alone(next(slots), lambda network: loss(network(images), labels))
+        descent.step(gradients)
+
+    return step
+
+
+def arms(backbone: Backbone, space: Space, names: Iterable[str]) -> dict[str, Arm]:
+    """These arms, each with a network of its own."""
+    return {name: ARMS[name](backbone, space) for name in names}
+
+
+def _plain(backbone: Backbone, _: Space) -> Arm:
+    network = backbones.build(backbone)
+    return weight_step(network, list(network.parameters()))
+
+
+def _mixing(change: Callable[[Supernet], None]) -> Callable[[Backbone, Space], Arm]:
+    def made(backbone: Backbone, space: Space) -> Arm:
+        network = supernet(backbone, space)
+        change(network)
+        return weight_step(network, network.weights())
+
+    return made
+
+
+def _one(network: Supernet) -> None:
+    network.keep(dict.fromkeys(network.slots, (1,)))
+
+
+def _naive(network: Supernet) -> None:
+    for mixture in network.mixtures.values():
+        mixture.fuse = False
+
+
+def _drawn(network: Supernet) -> None:
+    for mixture in network.mixtures.values():
+        mixture.blend = Blend("subset", 2)
+
+
+ARMS: dict[str, Callable[[Backbone, Space], Arm]] = {
+    "plain": _plain,
+    "one operator": _mixing(_one),
+    "naive mixture": _mixing(_naive),
+    "fused mixture": _mixing(lambda _: None),
+    "two drawn": _mixing(_drawn),
+    "α, mixed": lambda backbone, space: mixed_step(supernet(backbone, space)),
+    "α, one alone": lambda backbone, space: alone_step(supernet(backbone, space)),
+}
+
+
+def mobilenet(width: float = 1.0) -> Backbone:
+    """The backbone of the default run, at any width."""
+    given = {"width": width, "classes": 10, "channels": 3, "stem": "published"}
+    return Backbone("mobilenetv2", tuple(given.items()))
+
+
+def batch_of(size: int, batch: int = BATCH) -> Batch:
+    """Noise, as a search lays images out."""
+    images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    return images, torch.randint(0, 10, (batch,))
+
+
+def timed(found: Mapping[str, Arm], batches: Mapping[str, Batch], rounds: int = ROUNDS
+          ) -> dict[str, list[float]]:  # fmt: skip
+    """Seconds of processor time of every step after those that warm up, arm by arm."""
+    taken: dict[str, list[float]] = {name: [] for name in found}
+    for number in range(rounds + WARM):
+        for name, arm in found.items():
+            began = time.process_time()
+            arm(*batches[name])
+            if number >= WARM:
+                taken[name].append(time.process_time() - began)
+    return taken
+
+
+def ratio(above: list[float], below: list[float]) -> float:
+    """The median of the ratios of neighbours."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+# ---- what is measured
+
+STEP_COLUMNS = ("image_size", "batch", "arm", "milliseconds", "of_plain", "of_one_operator")
+
+
+def steps() -> None:
+    """Every arm at 64 and 128 pixels; steps on α have the smaller batch of a search."""
+    path, settings = PLACE / "steps.csv", PMPLSettings()
+    done = {row["image_size"] for row in tables.read(path)}
+    for size in (64, 128):
+        if str(size) in done:
+            continue
+        found = arms(mobilenet(), spaces.load_space("pooling"), ARMS)
+        small = settings.alpha_batch
+        batches = {name: batch_of(size, small if "α" in name else BATCH) for name in found}
+        rounds = 16 if size == 64 else ROUNDS  # a step for every slot
+        taken = timed(found, batches, rounds)
+        moving = [w + a / settings.alpha_every * (BATCH / small) for w, a in
+                  zip(taken["fused mixture"], taken["α, one alone"], strict=True)]  # fmt: skip
+        taken["α and weights"] = moving
+        for name, seconds in taken.items():
+            against = [ratio(seconds, taken[other]) for other in ("plain", "one operator")]
+            size_of = small if name.startswith("α,") else BATCH
+            values = (size, size_of, name, 1000 * statistics.median(seconds), *against)
+            tables.append(path, STEP_COLUMNS, dict(zip(STEP_COLUMNS, map(_short, values),
+                                                       strict=True)))  # fmt: skip
+            print(*map(_short, values))
+
+
+MEMORY_COLUMNS = ("image_size", "batch", "arm", "mebibytes", "of_plain")
+
+
+def memory() -> None:
+    """What a step adds to the largest memory of a fresh process, arm by arm."""
+    path = PLACE / "memory.csv"
+    if tables.read(path):
+        return
+    for size in (64, 128):
+        found = {}
+        for name in ("plain", "one operator", "naive mixture", "fused mixture", "two drawn"):
+            command = [sys.executable, __file__, "peak", name, str(size)]
+            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            found[name] = float(told)
+            row = (size, BATCH, name, found[name], found[name] / found["plain"])
+            tables.append(path, MEMORY_COLUMNS, dict(zip(MEMORY_COLUMNS, map(_short, row),
+                                                         strict=True)))  # fmt: skip
+            print(*map(_short, row))
+
+
+def peak(name: str, size: int) -> float:
+    """Mebibytes that three steps of an arm add to what a fresh process has held."""
+    step = arms(mobilenet(), spaces.load_space("pooling"), [name])[name]
+    batch, small = batch_of(size), batch_of(32, 2)
+    step(*small)  # loads what is loaded once, and makes the gradients
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        step(*batch)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+CYCLE_COLUMNS = ("image_size", "batch", "cycle", "milliseconds", "of_ours")
+
+
+def cycle() -> None:
+    """A step on all α and one on the weights, ours by the loss of the mixture and NNI's."""
+    path, size = PLACE / "cycle.csv", 64
+    if tables.read(path):
+        return
+    settings = ("recipe.batch_size=64", "pmpl.alpha_batch=64", "plan.threads=1", "plan.width=1",
+                "plan.images=2560", "plan.test_images=64")  # fmt: skip
+    request = Request(backbone="mobilenetv2", strategy="nni-darts", image_size=str(size),
+                      assignments=settings)  # fmt: skip
+    config = settle(request)
+    with tempfile.TemporaryDirectory() as folder:
+        run = prepare(config, RunFolder(Path(folder) / "run"), load_data(config), Progress())
+        nni = new_search(long(run))
+        nni.epoch = config.plan.warmup_epochs
+        space, batch = spaces.load_space("pooling"), batch_of(size)
+        ours = supernet(mobilenet(), space)
+        weights, alphas = weight_step(ours, ours.weights()), mixed_step(ours)
+        taken: dict[str, list[float]] = {"ours": [], "NNI's DARTS": []}
+        for number in range(5 + 1):
+            began = time.process_time()
+            for _ in range(PEER):
+                alphas(*batch)
+                weights(*batch)
+            middle = time.process_time()
+            few = _seconds_of(lambda: nni.fit(1))
+            many = _seconds_of(lambda: nni.fit(1 + PEER))
+            if number:
+                taken["ours"].append((middle - began) / PEER)
+                taken["NNI's DARTS"].append((many - few) / PEER)
+    for name, seconds in taken.items():
+        row = (size, BATCH, name, 1000 * statistics.median(seconds), ratio(seconds, taken["ours"]))
+        tables.append(path, CYCLE_COLUMNS, dict(zip(CYCLE_COLUMNS, map(_short, row),
+                                                    strict=True)))  # fmt: skip
+        print(*map(_short, row))
+
+
+def _seconds_of(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+GROWTH_COLUMNS = ("grows", "value", "one_operator_of_plain", "mixture_of_plain")
+HEAD = 'description = "pools"\nform = "residual"\n'
+
+
+def space_of(pools: Iterable[tuple[str, int]]) -> Space:
+    """Identity and these pools."""
+    rows = "".join(f'[[operators]]\nname = "{name}_pool"\nkernel = {kernel}\n'
+                   for name, kernel in pools)  # fmt: skip
+    return parse(f'{HEAD}[[operators]]\nname = "identity"\n{rows}', "pools.toml", "pools")
+
+
+def growth() -> None:
+    """Along candidates, kernel, image size, batch and depth, one at a time; width 0.5."""
+    path, width = PLACE / "growth.csv", 0.5
+    done = {(row["grows"], row["value"]) for row in tables.read(path)}
+    every = [(name, kernel) for kernel in range(3, 16, 2) for name in ("max", "avg")]
+    usual, cases = spaces.load_space("pooling"), []
+    cases += [
+        ("candidates", 1 + n, space_of(every[:n]), 64, 32, None) for n in (1, 2, 4, 6, 10, 14)
+    ]
+    cases += [("kernel", k, space_of([("max", k), ("avg", k)]), 64, 32, None)
+              for k in range(3, 16, 4)]  # fmt: skip
+    cases += [("image size", size, usual, size, 32, None) for size in (32, 48, 64, 96, 128)]
+    cases += [("batch", batch, usual, 64, batch, None) for batch in (8, 16, 32, 64, 128)]
+    cases += [("slots", slots, usual, 64, 32, slots) for slots in (1, 4, 8, 12, 16)]
+    for what, value, space, size, batch, slots in cases:
+        if (what, str(value)) not in done:
+            found = _grown(mobilenet(width), space, slots)
+            taken = timed(found, dict.fromkeys(found, batch_of(size, batch)), 5)
+            row = (what, value, *(ratio(taken[name], taken["plain"])
+                                  for name in ("one operator", "mixture")))  # fmt: skip
+            tables.append(path, GROWTH_COLUMNS, dict(zip(GROWTH_COLUMNS, map(_short, row),
+                                                         strict=True)))  # fmt: skip
+            print(*map(_short, row))
+
+
+def _grown(backbone: Backbone, space: Space, slots: int | None) -> dict[str, Arm]:
+    names = [slot.name for slot in backbones.slots(backbone)]
+    chosen = names if slots is None else names[:slots]
+    mixed, one = (supernet(backbone, space, include=chosen) for _ in range(2))
+    one.keep(dict.fromkeys(one.slots, (1,)))
+    return {"plain": _plain(backbone, space), "one operator": weight_step(one, one.weights()),
+            "mixture": weight_step(mixed, mixed.weights())}  # fmt: skip
+
+
+COMMAND_COLUMNS = ("command", "seconds", "asked")
+COMMANDS = {"rfsearch --help": 0.5, "rfsearch analyze mobilenetv2": 6.0}
+
+
+def commands() -> None:
+    """Cold starts, wall-clock seconds, the best of three."""
+    path = PLACE / "commands.csv"
+    done = {row["command"] for row in tables.read(path)}
+    for command, asked in COMMANDS.items():
+        if command in done:
+            continue
+        runs = []
+        for _ in range(3):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-m", *command.split()], check=True,
+                           stdout=subprocess.DEVNULL)  # fmt: skip
+            runs.append(time.perf_counter() - began)
+        row = dict(zip(COMMAND_COLUMNS, (command, _short(min(runs)), asked), strict=True))
+        tables.append(path, COMMAND_COLUMNS, row)
+        print(*row.values())
+
+
+def _short(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+# ---- the page
+
+
+def page() -> str:
+    """README.md of reports/speed."""
+    parts = [
+        "# What a search costs beside training once",
+        "`python benchmarks/search_speed.py`: full training steps of MobileNetV2 at width 1, "
+        "channels_last, one thread, arms taken in turns, medians of the ratios of neighbours by "
+        f"processor time. torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{platform.machine()}, {os.cpu_count()} cores; mixtures are {fused.available()}. "
+        "No GPU was at hand.",
+        _asked(tables.read(PLACE / "steps.csv")),
+        _section("Steps", "steps.csv", "α and weights is a step of the mixture and, every "
+                 f"{PMPLSettings().alpha_every} steps, one on the α of one slot, at equal images "
+                 "a step of α and of the weights."),
+        _section("Memory", "memory.csv", "What three steps add to the largest memory of a fresh "
+                 "process."),
+        _section("A cycle beside NNI's", "cycle.csv", "One step on all α and one on the weights "
+                 "by the loss of the mixture, of the same networks and candidates."),
+        _section("How the cost grows", "growth.csv", "Width 0.5, 64 pixels and batch 32 where "
+                 "nothing else is said."),
+        _section("Commands", "commands.csv", "Cold, wall-clock."),
+        (PLACE / "tried.md").read_text(encoding="utf-8").strip(),
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _asked(rows: list[dict[str, str]]) -> str:
+    """What was asked for, and whether it is so."""
+    lines = []
+    for (arm, below), most in ASKED.items():
+        for row in (row for row in rows if row["arm"] == arm):
+            found = row["of_plain" if below == "plain" else "of_one_operator"]
+            said = "kept" if float(found) <= float(most) else "**not kept**"
+            lines.append(f"- {arm} / {below} at {row['image_size']} pixels: {found}, at most "
+                         f"{most} is the aim: {said}")  # fmt: skip
+    return "\n".join(sorted(lines, key=lambda line: "not kept" not in line))
+
+
+def _section(title: str, name: str, text: str) -> str:
+    rows = tables.read(PLACE / name)
+    if not rows:
+        return f"## {title}\n\nNot measured yet."
+    head = list(rows[0])
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+    return f"## {title}\n\n{text}\n\n" + "\n".join(lines)
+
+
+MEASURES = {"steps": steps, "memory": memory, "cycle": cycle, "growth": growth,
+            "commands": commands}  # fmt: skip
+
+
+def main() -> None:
+    """Measures what is named, and writes the page."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if sys.argv[1:2] == ["peak"]:
+        print(peak(sys.argv[2], int(sys.argv[3])))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[[], *MEASURES])
+    for name in parser.parse_args().what or MEASURES:
+        MEASURES[name]()
+        (PLACE / "README.md").write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
