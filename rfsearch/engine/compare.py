@@ -171,7 +171,8 @@ def planned(
     runs = with_costs(runs)
     device = str(next(iter(runs.values())).fabric.device)
     mixes = any(config.mixes for config in configs.values())
-    where = environment(dataset, device, mixes=mixes)
+    kernels = next(iter(configs.values())).plan.kernels
+    where = environment(dataset, device, mixes=mixes, kernels=kernels)
     source = request.plan or (request.folder / "config.json" if stored else None)
     if source is not None:
         settled = compare_plan.stored_plans(source, configs)

@@ -142,10 +142,10 @@ class Config:
 
     @property
     def mixes(self) -> bool:
-        """Whether its search mixes candidates as `operators.fused` can: in the residual form, and
-        in no other way that an ablation has."""
+        """Whether its search mixes candidates as `operators.fused` can: in the residual form, each
+        normalised on its own."""
         pmpl = self.group(PMPLSettings)
-        usual = pmpl.blend is None or pmpl.select == "masking"
+        usual = pmpl.candidate_norms or pmpl.select == "masking"
         residual = spaces.load_space(self.space).form == "residual"
         return strategies.entry(self.strategy).mixes and usual and residual
 

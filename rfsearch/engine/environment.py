@@ -29,12 +29,15 @@ PACKAGES = (
 )
 
 
-def environment(dataset: Dataset, device: str, *, mixes: bool = False) -> dict[str, Any]:
+def environment(
+    dataset: Dataset, device: str, *, mixes: bool = False, kernels: str = "eager"
+) -> dict[str, Any]:
     """The content of environment.json.
 
     Args:
         mixes: whether candidates are mixed in a way that compiled code can take over; it is
             compiled for that alone.
+        kernels: the plan's.
     """
     return {
         "versions": {
@@ -47,7 +50,7 @@ def environment(dataset: Dataset, device: str, *, mixes: bool = False) -> dict[s
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,
-        "mixtures": _mixtures(device) if mixes else "none",
+        "mixtures": _mixtures(device, kernels) if mixes else "none",
         "commit": _commit(),
         "data": dataset.name,
         "data_hash": dataset.data_hash,
@@ -56,8 +59,9 @@ def environment(dataset: Dataset, device: str, *, mixes: bool = False) -> dict[s
     }
 
 
-def _mixtures(device: str) -> str:
-    return fused.available() if device.startswith("cpu") else "plain"
+def _mixtures(device: str, kernels: str) -> str:
+    compiles = device.startswith("cpu") and kernels == "eager"
+    return fused.available() if compiles else "plain"
 
 
 def _version(package: str) -> str | None:

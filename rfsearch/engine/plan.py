@@ -14,7 +14,7 @@ from rfsearch.errors import UserError, unknown
 from rfsearch.spaces.checks import any_table, listed, shown, small, standing
 
 LAYOUTS = ("channels_last",)
-KERNELS = ("eager",)
+KERNELS = ("eager", "plain")
 BUDGETS = ("quick", "standard", "paper")
 MOST_THREADS = 1024
 
@@ -45,7 +45,11 @@ class Plan:
     proxy_images: int = told("weights and alpha images of a trial's cheap training", 1000)
     image_width: int = told("pixels of width; 0 takes image_size, so that images are square", 0)
     layout: str = told("memory layout of images and weights: channels_last", "channels_last")
-    kernels: str = told("how networks are run: eager", "eager")
+    kernels: str = told(
+        "how networks are run: eager, where mixtures take compiled code if they can, or plain, "
+        "torch's operators alone",
+        "eager",
+    )
 
     def __post_init__(self) -> None:
         for name in (

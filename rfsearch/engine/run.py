@@ -316,6 +316,7 @@ def new_task(run: Run) -> Task:
         caps=Caps(config.caps),
         pretrained=config.pretrained,
         metric=config.group(MetricSettings).metric,
+        kernels=plan.kernels,
         batch=executor.batch,
         asynchronous=executor.asynchronous,
         executor=run.executor.trials,

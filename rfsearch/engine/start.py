@@ -62,7 +62,10 @@ def open_run(request: Request, progress: Progress, claim: Claim | None = None) -
         begun(folder, config, resume=False)  # another process may have been faster
     study = keep(folder, request.storage)
     write_json(
-        folder.environment, environment(dataset, str(run.fabric.device), mixes=config.mixes)
+        folder.environment,
+        environment(
+            dataset, str(run.fabric.device), mixes=config.mixes, kernels=config.plan.kernels
+        ),
     )
     write_json(folder.config, run.config.to_json())
     return replace(run, executor=made, kept=study)

@@ -54,6 +54,7 @@ class Task:
         caps: the largest costs a found network may have.
         pretrained: whether every network begins with the published weights of its backbone.
         metric: by which networks are scored.
+        kernels: "plain" keeps mixtures from compiled code.
         batch: proposals that are asked for before any of them is told.
         asynchronous: a trial is told when it ends, and the next one asked for; not repeatable.
         executor: makes the trials of a strategy by name, elsewhere; None makes them here.
@@ -79,6 +80,7 @@ class Task:
     caps: Caps = NO_CAPS
     pretrained: bool = False
     metric: Metric = METRICS[ACCURACY]
+    kernels: str = "eager"
     batch: int = 1
     asynchronous: bool = False
     executor: Callable[[Task, str], Executor] | None = None
@@ -122,6 +124,8 @@ class Task:
             network = supernet(
                 self.backbone, self.space, include=self.slots, pretrained=self.pretrained
             )
+        for mixture in network.mixtures.values():
+            mixture.fuse = self.kernels == "eager"
         return self._place(network)
 
     def _place(self, network: Module) -> Module:

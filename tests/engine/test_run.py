@@ -358,7 +358,8 @@ def test_a_batch_larger_than_its_split_is_told(begin, tmp_path, settings, messag
 @pytest.mark.parametrize(
     ("strategy", "told"),
     [("pmpl", "compiled"), ("darts", "compiled"), ("pmpl-masked", "compiled"),
-     ("pmpl-subset", "none"), ("random-shared", "none"), ("random", "none")],
+     ("pmpl-subset", "compiled"), ("pmpl-one-norm", "none"),
+     ("random-shared", "none"), ("random", "none")],
 )  # fmt: skip
 def test_mixtures_are_compiled_where_they_are_used(strategy, told, begin, tmp_path, monkeypatch):
     asked = []
@@ -368,6 +369,13 @@ def test_mixtures_are_compiled_where_they_are_used(strategy, told, begin, tmp_pa
     assert asked == [strategy] * (told == "compiled")
     idle = [mixture.path == "plain: nothing was mixed yet" for mixture in mixed(opened)]
     assert not any(idle) if told == "compiled" else all(idle)
+
+
+def test_a_plan_of_plain_kernels_compiles_nothing(begin, tmp_path, monkeypatch):
+    monkeypatch.setattr(fused, "library", lambda *_: pytest.fail("compiled"))
+    opened = begin(tmp_path / "run", settings={"plan.kernels": "plain"})
+    assert read_json(opened.folder.environment)["mixtures"] == "plain"
+    assert {mixture.path for mixture in mixed(opened)} == {"plain: asked for"}
 
 
 def mixed(opened):
