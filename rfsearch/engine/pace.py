@@ -27,6 +27,8 @@ from rfsearch.training.fit import silent
 
 STEPS = 12
 """Steps that are timed, of which the middling one counts."""
+TURNS = 3
+"""Steps on the α of each slot that are timed, likewise."""
 TRIALS = 3
 """Trials that are timed, likewise."""
 
@@ -44,12 +46,13 @@ class Pace:
 
 
 def seconds_a_step(
-    step: Callable[[torch.Tensor, torch.Tensor], object], run: Run, images: Images, size: int
-) -> float:
-    """A middling step on real batches."""
+    step: Callable[[torch.Tensor, torch.Tensor], object], run: Run, images: Images, size: int,
+    num: int = STEPS,
+) -> float:  # fmt: skip
+    """The middling one of so many steps on real batches."""
     batches = epoch_batches(images, run.augmentation, size, torch.Generator())
     seconds = []
-    for batch in itertools.islice(itertools.cycle(batches), STEPS):
+    for batch in itertools.islice(itertools.cycle(batches), num):
         began = time.perf_counter()
         step(*batch)
         seconds.append(time.perf_counter() - began)
@@ -87,9 +90,7 @@ def supernet_seconds(searching: PMPLSearch, run: Run) -> float:
     plan, steps = run.config.plan, searching.alternation.steps
     size = searching.descent.recipe.batch_size
     weight = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
-    alpha = seconds_a_step(
-        searching.alpha_gradients, run, searching.splits.alpha, searching.settings.alpha_batch
-    )
+    alpha = _alpha_seconds(searching, run)
     masking = _masking_seconds(searching) if searching.settings.select == "masking" else 0.0
     filled = zip(searching.supernet.slots, new_task(run).filled, strict=True)
     searching.supernet.keep({slot: (index,) for slot, index in filled})
@@ -97,6 +98,20 @@ def supernet_seconds(searching: PMPLSearch, run: Run) -> float:
     mixing = (plan.warmup_epochs + plan.search_epochs) * steps
     alphas = plan.search_epochs * -(-steps // searching.settings.alpha_every)
     return mixing * weight + alphas * alpha + plan.adapt_epochs * steps * adapt + masking
+
+
+def _alpha_seconds(searching: PMPLSearch, run: Run) -> float:
+    """Of a step on α; where one slot has its turn, the mean over the slots, for what comes before
+    a slot is computed once (`training.prefix`)."""
+    images, size = searching.splits.alpha, searching.settings.alpha_batch
+    if searching.settings.relaxation == "mixed":
+        return seconds_a_step(searching.alpha_gradients, run, images, size)
+
+    def at(slot: str) -> Callable[[torch.Tensor, torch.Tensor], object]:
+        return lambda *batch: searching.pmpl.alphas.alone(slot, searching.objective(*batch))
+
+    slots = searching.supernet.open_slots
+    return statistics.mean(seconds_a_step(at(slot), run, images, size, TURNS) for slot in slots)
 
 
 def _masking_seconds(searching: PMPLSearch) -> float:
