@@ -368,23 +368,21 @@ def whole(command: Command, work: Path) -> Whole:
     return Whole(outcome(out), told["seconds"], told["calls"])
 
 
-def moments(command: Command, rng: random.Random, first: Whole) -> Iterator[tuple[str, float]]:
-    """Kinds of moments, and when: seconds, or the number of a call; what is behind a kill is not
-    looked at again."""
-    seconds, calls = first.seconds, dict(first.calls)
-    kinds = ("time", "time", "worker") if command.workers else ("time", "time", *INSIDE)
-    while True:
-        kind = rng.choice(kinds)
-        if kind in INSIDE:
-            name = "rename" if "rename" in kind else "disk"
-            number = rng.randint(1, max(3, calls[name]))
-            share = 1 - number / max(3, calls[name])
-            yield kind, number
+def moments(
+    command: Command, rng: random.Random, first: Whole, kills: int
+) -> Iterator[tuple[str, float]]:
+    """So many kinds of moments, and when: seconds, or the number of a call; spread over what is
+    not done yet."""
+    rest, kinds = 1.0, ("time", "time", *INSIDE)
+    if command.workers:
+        kinds = ("time", "time", "worker")
+    for left in range(kills, 0, -1):
+        kind, share = rng.choice(kinds), rest * rng.uniform(0, min(1, 1.6 / (left + 0.6)))
+        rest -= share
+        if kind not in INSIDE:
+            yield kind, share * first.seconds
         else:
-            after = rng.uniform(0, seconds)
-            share = 1 - after / seconds
-            yield kind, after
-        seconds, calls = max(2.0, seconds * share), {k: int(v * share) for k, v in calls.items()}
+            yield kind, 1 + int(share * first.calls["rename" if "rename" in kind else "disk"])
 
 
 def killed(attempt: Attempt, kind: str, after: float) -> str | None:
@@ -420,8 +418,8 @@ def series(command: Command, seed: int, number: int, work: Path) -> list[dict[st
     out = work / f"series-{seed}-{number}"
     shutil.rmtree(out, ignore_errors=True)
     cache = work / "cache" if number % 4 else work / f"cache-{seed}-{number}"
-    wanted, rows = rng.randint(2, 5), []
-    for kind, after in moments(command, rng, first):
+    rows: list[dict[str, object]] = []
+    for kind, after in moments(command, rng, first, rng.randint(2, 5)):
         kill = f"{kind} {after}" if kind in INSIDE else "none 0"
         attempt = Attempt(command, out, work, kill, cache)
         where = killed(attempt, kind, after)
@@ -431,9 +429,7 @@ def series(command: Command, seed: int, number: int, work: Path) -> list[dict[st
         rows.append({"seed": seed, "series": number, "kill": len(rows) + 1, "moment": kind,
                      "command": command.name, "phase": phase(out), "where": where,
                      "orphans": orphans})  # fmt: skip
-        print(rows[-1], flush=True)
-        if len(rows) == wanted:
-            break
+        print(*rows[-1].values(), flush=True)
     return judged(rows, where, command, out, work, cache, first.left)
 
 
