@@ -408,7 +408,8 @@ def by_hand(attempt: Attempt, kind: str, after: float) -> str:
         return f"after {after:.2f} s"
     os.kill(workers[0], signal.SIGKILL)
     code = attempt.wait()
-    told = "" if code == 2 and "--resume" in attempt.said.read_text() else f", exit code {code}"
+    expected = code == 2 and "--resume" in attempt.said.read_text()
+    told = "" if expected or code == 0 else f", exit code {code}"  # all was made already
     return f"a worker after {after:.2f} s{told}"
 
 
@@ -446,6 +447,8 @@ def judged(
         resumed = "yes" if code == 0 else f"no: exit code {code}: {said_last(out)}"
         wrong = differing(outcome(out), expected) if code == 0 else ["not finished"]
         result = ", ".join(wrong) or "equal"
+    if result != "equal" and not rows:
+        raise SystemExit(f"{command.name} in {out}, never killed: {result}")
     if result == "equal":
         shutil.rmtree(out)
         if cache != work / "cache":
