@@ -16,6 +16,7 @@ from rfsearch.engine import preemption
 from rfsearch.engine.children import child
 from rfsearch.engine.run import Silent
 from rfsearch.errors import UserError
+from rfsearch.trials import RunFolder
 
 if TYPE_CHECKING:
     from rfsearch.engine.compare import Comparison
@@ -63,6 +64,7 @@ def _work(comparison: Comparison, todo: Any, told: Any) -> None:
         except queue.Empty:
             return
         run, cell = cells[name]
+        RunFolder(comparison.folder).check_there()
         comparison.carry_out(replace(run, progress=_Telling(name, told)), cell, networks)
         told.put(("done", name, None))
 
