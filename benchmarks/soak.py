@@ -31,8 +31,8 @@ import tables
 
 TOP = Path(__file__).parents[1]
 PLACE = TOP / "reports" / "reliability"
-COLUMNS = ("seed", "series", "kill", "command", "phase", "moment", "where", "orphans", "resumed",
-           "result")  # fmt: skip
+COLUMNS = ("seed", "late", "series", "kill", "command", "phase", "moment", "where", "orphans",
+           "resumed", "result")  # fmt: skip
 MARK = "RFSEARCH_SOAK"
 PATIENCE = 600.0
 """Seconds after which a process counts as one that stands still."""
@@ -174,6 +174,16 @@ class Attempt:
                 return
             time.sleep(0.02)
 
+    def until_at_work(self) -> None:
+        """Wait until it, or a worker of it, writes what another attempt has not written, or it
+        has ended: workers take longer to load than small cells to be made."""
+        began = self.said.stat().st_mtime
+        while self.process.poll() is None:
+            times = [changed(path) for path in self.out.glob("**/checkpoint/*")]
+            if max(times, default=0) > began + 1:
+                return
+            time.sleep(0.05)
+
     def wait(self) -> int:
         """Its exit code."""
         return self.process.wait(PATIENCE)
@@ -208,6 +218,14 @@ def environments() -> Iterator[tuple[int, bytes]]:
     for place in Path("/proc").iterdir():
         if place.name.isdecimal() and (told := said(int(place.name), "environ")):
             yield int(place.name), told
+
+
+def changed(path: Path) -> float:
+    """When; never, where it is gone by now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def said(pid: int, name: str) -> bytes:
@@ -369,15 +387,16 @@ def whole(command: Command, work: Path) -> Whole:
 
 
 def moments(
-    command: Command, rng: random.Random, first: Whole, kills: int
+    command: Command, rng: random.Random, first: Whole, kills: int, late: bool
 ) -> Iterator[tuple[str, float]]:
     """So many kinds of moments, and when: seconds, or the number of a call; spread over what is
-    not done yet."""
+    not done yet. Late ones leave out the first third of that."""
     rest, kinds = 1.0, ("time", "time", *INSIDE)
     if command.workers:
         kinds = ("time", "time", "worker")
     for left in range(kills, 0, -1):
-        kind, share = rng.choice(kinds), rest * rng.uniform(0, min(1, 1.6 / (left + 0.6)))
+        kind = rng.choice(kinds)
+        share = rest * rng.uniform(late / 3, 1 if late else min(1, 1.6 / (left + 0.6)))
         rest -= share
         if kind not in INSIDE:
             yield kind, share * first.seconds
@@ -385,10 +404,12 @@ def moments(
             yield kind, 1 + int(share * first.calls["rename" if "rename" in kind else "disk"])
 
 
-def killed(attempt: Attempt, kind: str, after: float) -> str | None:
+def killed(attempt: Attempt, kind: str, after: float, late: bool) -> str | None:
     """Wait for the kill; where it met the process, or None where that had ended before."""
     if kind not in INSIDE:
         attempt.until_claimed()
+        if late:
+            attempt.until_at_work()
         try:
             attempt.process.wait(after)
         except subprocess.TimeoutExpired:
@@ -413,24 +434,35 @@ def by_hand(attempt: Attempt, kind: str, after: float) -> str:
     return f"a worker after {after:.2f} s{told}"
 
 
-def series(command: Command, seed: int, number: int, work: Path) -> list[dict[str, object]]:
+def series(
+    command: Command, seed: int, number: int, work: Path, late: bool
+) -> list[dict[str, object]]:
     """Begin, kill up to five times, come to the end; a row for every kill."""
     rng, first = random.Random(f"{seed}/{number}"), whole(command, work)
     out = work / f"series-{seed}-{number}"
     shutil.rmtree(out, ignore_errors=True)
     cache = work / "cache" if number % 4 else work / f"cache-{seed}-{number}"
     rows: list[dict[str, object]] = []
-    for kind, after in moments(command, rng, first, rng.randint(2, 5)):
+    for kind, after in moments(command, rng, first, rng.randint(2, 5), late):
         kill = f"{kind} {after}" if kind in INSIDE else "none 0"
         attempt = Attempt(command, out, work, kill, cache)
-        where = killed(attempt, kind, after)
+        where = killed(attempt, kind, after, late)
         orphans = attempt.orphans()
         if where is None or "exit code" in where:
             break
-        rows.append({"seed": seed, "series": number, "kill": len(rows) + 1, "moment": kind,
-                     "command": command.name, "phase": phase(out), "where": where,
-                     "orphans": orphans})  # fmt: skip
-        print(*rows[-1].values(), flush=True)
+        told = {
+            "seed": seed,
+            "late": "yes" if late else "no",
+            "series": number,
+            "kill": len(rows) + 1,
+            "command": command.name,
+            "phase": phase(out),
+            "moment": kind,
+            "where": where,
+            "orphans": orphans,
+        }
+        rows.append(told)
+        print(*told.values(), flush=True)
     return judged(rows, where, command, out, work, cache, first.left)
 
 
@@ -462,7 +494,7 @@ def said_last(out: Path) -> str:
     return lines[-1][:200] if lines else ""
 
 
-def soak(kills: int, seed: int, work: Path) -> None:
+def soak(kills: int, seed: int, work: Path, late: bool) -> None:
     """Series of all commands by turns, until there are so many kills."""
     work.mkdir(parents=True, exist_ok=True)
     (work / "three.toml").write_text(SPACE)
@@ -473,7 +505,7 @@ def soak(kills: int, seed: int, work: Path) -> None:
     while sum(int(row["seed"]) == seed for row in tables.read(table)) < kills:
         done = {(int(row["seed"]), int(row["series"])) for row in tables.read(table)}
         if (seed, number) not in done:
-            for row in series(turns[number % len(turns)], seed, number, work):
+            for row in series(turns[number % len(turns)], seed, number, work, late):
                 tables.append(table, COLUMNS, row)
             write_page(tables.read(table))
         number += 1
@@ -487,9 +519,14 @@ def write_page(rows: Sequence[Mapping[str, str]]) -> None:
     bad = [row for row in rows if row["result"] != "equal"]
     left = sum(row["orphans"] == "left" for row in rows)
     many = len({(row["seed"], row["series"]) for row in rows})
+    begun = Counter((row["seed"], row["late"]) for row in rows)
+    commands = "\n".join(
+        f"    python benchmarks/soak.py --kills {num} --seed {seed}{' --late' * (late == 'yes')}"
+        for (seed, late), num in begun.items()
+    )
     text = f"""# Killed anywhere
 
-    python benchmarks/soak.py --kills {len(rows)} --seed {rows[0]["seed"]}
+{commands}
 
 {len(rows)} times `kill -9` in {many} series. A series begins a tiny run or comparison, kills it
 two to five times, each time at another moment, goes on by `--resume`, and at last lets it come to
@@ -527,9 +564,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--late", action="store_true", help="kill late in what is left")
     parser.add_argument("--work", type=Path, default=Path("runs/soak"))
     given = parser.parse_args()
-    soak(given.kills, given.seed, given.work.absolute())
+    soak(given.kills, given.seed, given.work.absolute(), given.late)
 
 
 if __name__ == "__main__":
