@@ -40,6 +40,7 @@ def measure(run: Run) -> None:
         return
     began = time.perf_counter()
     run.progress.enter("measure")
+    recorded_trials(run)  # a mistake is told before anything is measured
     architecture = load_architecture(run.folder)
     networks = final_networks(run, architecture)
     predictions, logits = read_test_once(run, networks)
