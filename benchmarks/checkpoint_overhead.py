@@ -34,7 +34,7 @@ from rfsearch.engine.start import open_run
 
 PLACE = Path(__file__).parents[1] / "reports" / "reliability"
 COLUMNS = ("command", "stage", "epochs", "write_ms", "write_processor_ms", "seconds",
-           "processor_seconds", "threads", "checkpoint_bytes")  # fmt: skip
+           "processor_seconds", "threads", "checkpoint_bytes", "load")  # fmt: skip
 TRIALS = 10
 WRITERS = (
     "rfsearch.training.checkpoint.save",
@@ -159,7 +159,8 @@ def mean(
     numbers = ("write_ms", "write_processor_ms", "seconds", "processor_seconds")
     means = {name: round(sum(row[name] for row in rows) / len(rows), 3) for name in numbers}
     return {"command": command, "stage": stage, "epochs": epochs, **means,
-            "threads": plan.threads, "checkpoint_bytes": state}  # fmt: skip
+            "threads": plan.threads, "checkpoint_bytes": state,
+            "load": round(os.getloadavg()[1], 1)}  # fmt: skip
 
 
 def shares(rows: list[dict[str, str]]) -> tuple[float, float]:
@@ -188,7 +189,8 @@ included), against the epochs and trials it is put down after. The default quick
 each stage measured, ten trials, and weighted by the plan's numbers of epochs. "Processor": seconds
 of the CPU, measured on one thread, those of steps divided by the plan's threads (two for
 mobilenetv2), as if they were faster by as much; other work on the machine matters little to it.
-"Clock" has the disk in it, and whatever else the machine did meanwhile.
+"Clock" has the disk in it, and whatever else the machine did meanwhile. A GPU, whose epochs take
+less, was not measured.
 
 | command | writing, by the processor | by the clock |
 |---|---|---|
@@ -197,14 +199,16 @@ mobilenetv2), as if they were faster by as much; other work on the machine matte
     for command in commands:
         processor, clock = shares([row for row in rows if row["command"] == command])
         text += f"| {command} | {processor:.2f} % | {clock:.2f} % |\n"
-    text += "\n| command | stage | epochs or trials | one takes, s | its writing, ms "
-    text += "(processor) | ms (clock) |\n|---|---|---|---|---|---|\n"
+    text += "\n| command | stage | epochs or trials | one takes, s of the processor "
+    text += "| its writing, ms | share | by the clock, ms |\n|---|---|---|---|---|---|---|\n"
     for row in rows:
         text += (f"| {row['command']} | {row['stage']} | {row['epochs']} "
-                 f"| {float(row['seconds']):.1f} | {float(row['write_processor_ms']):.0f} "
+                 f"| {float(row['processor_seconds']):.1f} "
+                 f"| {float(row['write_processor_ms']):.0f} | {shares([row])[0]:.1f} % "
                  f"| {float(row['write_ms']):.0f} |\n")  # fmt: skip
-    text += f"\nMean load of the last five minutes: {os.getloadavg()[1]:.1f} on "
-    text += f"{os.cpu_count()} cores.\n"
+    most = max(float(row["load"]) for row in rows)
+    text += f"\nLoad of the machine meanwhile: up to {most:.1f} on two cores, which makes steps "
+    text += "longer by\nthe clock and its share smaller; that of the processor holds.\n"
     (PLACE / "checkpoints.md").write_text(text)
 
 

@@ -9,6 +9,7 @@ What is shown by tests alone is named here.
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,11 @@ import tables
 
 PLACE = Path(__file__).parents[1] / "reports" / "reliability"
 MEASURED = {
-    "soak": ("soak.py --kills 64", "soak.py --kills 30 --seed 1 --late"),
+    "soak": (
+        "soak.py --kills 64",
+        'soak.py --kills 10 --seed 2 --late --only "compare, two workers"',
+        'soak.py --kills 10 --seed 3 --late --only "run pmpl"',
+    ),
     "checkpoints": ("checkpoint_overhead.py",),
     "ray_scaling": ("ray_scaling.py",),
 }
@@ -101,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--measure", action="store_true", help="make the tables first")
     if parser.parse_args().measure:
-        for script, *words in (one.split() for made in MEASURED.values() for one in made):
+        for script, *words in (shlex.split(one) for made in MEASURED.values() for one in made):
             command = [sys.executable, str(Path(__file__).with_name(script)), *words]
             subprocess.run(command, check=True)
     soak.write_page(tables.read(PLACE / "soak.csv"))

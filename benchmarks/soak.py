@@ -31,7 +31,7 @@ import tables
 
 TOP = Path(__file__).parents[1]
 PLACE = TOP / "reports" / "reliability"
-COLUMNS = ("seed", "late", "series", "kill", "command", "phase", "moment", "where", "orphans",
+COLUMNS = ("seed", "how", "series", "kill", "command", "phase", "moment", "where", "orphans",
            "resumed", "result")  # fmt: skip
 MARK = "RFSEARCH_SOAK"
 PATIENCE = 600.0
@@ -40,6 +40,8 @@ GONE = 30.0
 """Seconds in which the children of a killed process must have ended."""
 MEASURED = ("phases", "peak_memory_bytes")
 """Keys of records, beside all with seconds, in which no two runs are alike."""
+WORKERS = 12.0
+"""Seconds that two workers make cells, about."""
 SPACE = """
 description = "three operators"
 form = "residual"
@@ -147,7 +149,8 @@ class Attempt:
     """One process that carries out a command, with a mark on it and all its children."""
 
     def __init__(self, command: Command, out: Path, work: Path, kill: str, cache: Path) -> None:
-        self.out, self.told = out, out.with_name(f"{out.name}.told")
+        self.command, self.out = command, out
+        self.told = out.with_name(f"{out.name}.told")
         self.told.unlink(missing_ok=True)
         environment = {
             **os.environ,
@@ -390,16 +393,18 @@ def moments(
     command: Command, rng: random.Random, first: Whole, kills: int, late: bool
 ) -> Iterator[tuple[str, float]]:
     """So many kinds of moments, and when: seconds, or the number of a call; spread over what is
-    not done yet. Late ones leave out the first third of that."""
-    rest, kinds = 1.0, ("time", "time", *INSIDE)
+    not done yet. Late ones leave out the first third of that; of workers they are counted from
+    when these are at work, which they are for seconds."""
+    rest, kinds, seconds = 1.0, ("time", "time", *INSIDE), first.seconds
     if command.workers:
         kinds = ("time", "time", "worker")
+        seconds = min(seconds, WORKERS) if late else seconds
     for left in range(kills, 0, -1):
         kind = rng.choice(kinds)
         share = rest * rng.uniform(late / 3, 1 if late else min(1, 1.6 / (left + 0.6)))
         rest -= share
         if kind not in INSIDE:
-            yield kind, share * first.seconds
+            yield kind, share * seconds
         else:
             yield kind, 1 + int(share * first.calls["rename" if "rename" in kind else "disk"])
 
@@ -408,7 +413,7 @@ def killed(attempt: Attempt, kind: str, after: float, late: bool) -> str | None:
     """Wait for the kill; where it met the process, or None where that had ended before."""
     if kind not in INSIDE:
         attempt.until_claimed()
-        if late:
+        if late and attempt.command.workers:
             attempt.until_at_work()
         try:
             attempt.process.wait(after)
@@ -452,7 +457,6 @@ def series(
             break
         told = {
             "seed": seed,
-            "late": "yes" if late else "no",
             "series": number,
             "kill": len(rows) + 1,
             "command": command.name,
@@ -494,19 +498,21 @@ def said_last(out: Path) -> str:
     return lines[-1][:200] if lines else ""
 
 
-def soak(kills: int, seed: int, work: Path, late: bool) -> None:
-    """Series of all commands by turns, until there are so many kills."""
+def soak(kills: int, seed: int, work: Path, late: bool, only: str) -> None:
+    """Series of all commands by turns, or of one, until there are so many kills."""
     work.mkdir(parents=True, exist_ok=True)
     (work / "three.toml").write_text(SPACE)
     table = PLACE / "soak.csv"
-    turns = [command for command in COMMANDS for _ in range(command.share)]
+    turns = [command for command in COMMANDS for _ in range(command.share)
+             if only in ("", command.name)]  # fmt: skip
     random.Random(seed).shuffle(turns)
     number = 0
     while sum(int(row["seed"]) == seed for row in tables.read(table)) < kills:
         done = {(int(row["seed"]), int(row["series"])) for row in tables.read(table)}
         if (seed, number) not in done:
+            how = "--late" * late + f' --only "{only}"' * bool(only)
             for row in series(turns[number % len(turns)], seed, number, work, late):
-                tables.append(table, COLUMNS, row)
+                tables.append(table, COLUMNS, {**row, "how": how.strip()})
             write_page(tables.read(table))
         number += 1
 
@@ -519,10 +525,10 @@ def write_page(rows: Sequence[Mapping[str, str]]) -> None:
     bad = [row for row in rows if row["result"] != "equal"]
     left = sum(row["orphans"] == "left" for row in rows)
     many = len({(row["seed"], row["series"]) for row in rows})
-    begun = Counter((row["seed"], row["late"]) for row in rows)
+    begun = Counter((row["seed"], row["how"]) for row in rows)
     commands = "\n".join(
-        f"    python benchmarks/soak.py --kills {num} --seed {seed}{' --late' * (late == 'yes')}"
-        for (seed, late), num in begun.items()
+        f"    python benchmarks/soak.py --kills {num} --seed {seed} {how}".rstrip()
+        for (seed, how), num in begun.items()
     )
     text = f"""# Killed anywhere
 
@@ -565,9 +571,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--late", action="store_true", help="kill late in what is left")
+    names = [command.name for command in COMMANDS]
+    parser.add_argument("--only", default="", choices=names, help="kill this command alone")
     parser.add_argument("--work", type=Path, default=Path("runs/soak"))
     given = parser.parse_args()
-    soak(given.kills, given.seed, given.work.absolute(), given.late)
+    soak(given.kills, given.seed, given.work.absolute(), given.late, given.only)
 
 
 if __name__ == "__main__":
