@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from rfsearch.engine.children import child
+
 CHANNELS, PIXELS, BATCH = 96, 24, 32
 """Of the neighbours' maps, which fill the caches as a small network's training does."""
 PATIENCE = 60.0
@@ -35,9 +37,7 @@ def company(num: int) -> Iterator[None]:
     """``num`` processes train something on a thread each until the block ends."""
     context = multiprocessing.get_context("spawn")
     begun, end = [context.Event() for _ in range(num)], context.Event()
-    neighbours = [
-        context.Process(target=_train, args=(event, end), daemon=True) for event in begun
-    ]
+    neighbours = [child(f"{__name__}:{_train.__name__}", (), event, end) for event in begun]
     try:
         for neighbour in neighbours:
             neighbour.start()

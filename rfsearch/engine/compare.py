@@ -306,6 +306,7 @@ def carry_out(
         networks = comparison.networks()
         for run, cell in open_cells:
             opened = replace(run, progress=_CellProgress(teller, cell.name))
+            RunFolder(comparison.folder).check_there()
             comparison.carry_out(opened, cell, networks)
             teller.done(cell.name)
     write_finals(comparison)

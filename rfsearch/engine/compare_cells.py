@@ -17,7 +17,7 @@ from torch import nn
 from rfsearch import spaces
 from rfsearch.backbones.realise import realise
 from rfsearch.engine.costs import counted
-from rfsearch.engine.measure import latency
+from rfsearch.engine.measure import latency, load_trained, recorded_trials
 from rfsearch.engine.run import (
     Run,
     describe,
@@ -42,7 +42,7 @@ from rfsearch.training import checkpoint
 from rfsearch.training.evaluation import outputs
 from rfsearch.training.fit import NotFinite
 from rfsearch.training.metrics import ACCURACY, accuracy
-from rfsearch.trials import RunFolder, read_json, read_trials, replacing, write_json
+from rfsearch.trials import RunFolder, read_json, replacing, write_json
 
 OPEN = "before-the-first-freeze.pt"
 RANKS = "ranks.json"
@@ -194,7 +194,7 @@ def spent(run: Run, cell: Cell) -> dict[str, Any]:
 
 def told_by_the_study(run: Run) -> dict[str, Any]:
     """How many trials there were, and the selection score of the one that was kept."""
-    trials = read_trials(run.study.load())
+    trials = recorded_trials(run)
     states = [trial.state for trial in trials]
     return {
         "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
@@ -220,8 +220,7 @@ def trained(run: Run, cell: Cell, architecture: Architecture) -> list[nn.Module]
     networks = []
     for index in range(cell.trainings):
         network = realise(architecture)
-        path = run.folder.checkpoint / f"found-{index}.safetensors"
-        checkpoint.load_weights(path, network)
+        load_trained(run, f"found-{index}", network)
         networks.append(run.place(network).eval())
     return networks
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from rfsearch.engine import preemption
+from rfsearch.engine.children import child
 from rfsearch.engine.run import Silent
 from rfsearch.errors import UserError
+from rfsearch.trials import RunFolder
 
 if TYPE_CHECKING:
     from rfsearch.engine.compare import Comparison
@@ -25,20 +29,30 @@ def work(again: Any, todo: Any, told: Any) -> None:
         again: the request that opens the comparison once more.
         todo: names of cells.
         told: (kind, name of the cell, payload); a kind is epoch (what of its record is shown),
-            done, wrong (the text of a `UserError`), fault (a traceback) or end.
+            done, error (what was raised) or end.
     """
     from rfsearch.engine.compare import open_comparison
 
     try:
         with preemption.heeded():
             _work(open_comparison(again, Silent()), todo, told)
-    except UserError as error:
-        told.put(("wrong", "", str(error)))
     except KeyboardInterrupt:
-        pass
-    except BaseException:
-        told.put(("fault", "", traceback.format_exc()))
+        stopped = UserError("a process that made cells was told to end; go on by --resume")
+        told.put(("error", "", stopped))  # nobody listens where all were told
+    except Exception as error:
+        told.put(("error", "", _travelling(error)))
     told.put(("end", "", None))
+
+
+def _travelling(error: Exception) -> Exception:
+    """What was raised, as the other process can raise it again, so that a full disk is told there
+    as a full disk; where it broke stands in its notes."""
+    error.add_note(f"In a process that makes cells:\n{traceback.format_exc()}")
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:  # some take other arguments than they keep
+        return RuntimeError(f"a cell failed:\n{traceback.format_exc()}")
+    return error
 
 
 def _work(comparison: Comparison, todo: Any, told: Any) -> None:
@@ -51,6 +65,7 @@ def _work(comparison: Comparison, todo: Any, told: Any) -> None:
             return
         run, cell = cells[name]
         telling = Telling(name, lambda *message: told.put(message))
+        RunFolder(comparison.folder).check_there()
         comparison.carry_out(replace(run, progress=telling), cell, networks)
         told.put(("done", name, None))
 
@@ -79,10 +94,8 @@ def share(
     todo, told = context.Queue(), context.Queue()
     for name in names:
         todo.put(name)
-    workers = [
-        context.Process(target=work, args=(again, todo, told), daemon=True)
-        for _ in range(min(num_processes, len(names)))
-    ]
+    where = f"{__name__}:{work.__name__}"
+    workers = [child(where, (again,), todo, told) for _ in range(min(num_processes, len(names)))]
     try:
         for worker in workers:
             worker.start()
@@ -90,6 +103,7 @@ def share(
     finally:
         for worker in workers:
             worker.terminate()
+        for worker in workers:
             worker.join()
 
 
@@ -97,16 +111,26 @@ def _listen(workers: Sequence[Any], told: Any, listen: Callable[[str, str, Any],
     ended = 0
     while ended < len(workers):
         try:
-            kind, name, payload = told.get(timeout=5)
+            kind, name, payload = told.get(timeout=1)
         except queue.Empty:
-            if not any(worker.is_alive() for worker in workers):
-                raise RuntimeError("the processes that make cells have died") from None
+            _check_alive(workers)
             continue
-        if kind == "wrong":
-            raise UserError(payload)
-        if kind == "fault":
-            raise RuntimeError(f"a cell failed:\n{payload}")
+        if kind == "error":
+            raise payload
         if kind == "end":
             ended += 1
         else:
             listen(kind, name, payload)
+
+
+def _check_alive(workers: Sequence[Any]) -> None:
+    """One that was killed may have held what the others wait for, so all end; a resume goes on."""
+    for worker in workers:
+        if worker.exitcode:
+            how = f"exit code {worker.exitcode}"
+            if worker.exitcode < 0:
+                how = signal.Signals(-worker.exitcode).name
+            raise UserError(
+                f"a process that made cells was ended ({how}), perhaps for want of memory; go on "
+                "by --resume, with fewer at a time by --set compare.processes=N"
+            )

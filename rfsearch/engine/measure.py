@@ -24,11 +24,12 @@ from rfsearch.engine import passes
 from rfsearch.engine.difference import paired_difference, resampled_difference
 from rfsearch.engine.run import Run, all_slots, load_architecture, network_of
 from rfsearch.engine.settings import MetricSettings
+from rfsearch.errors import UserError
 from rfsearch.spaces import Architecture
 from rfsearch.training import checkpoint
 from rfsearch.training.evaluation import outputs
 from rfsearch.training.metrics import ACCURACY, Logits
-from rfsearch.trials import read_trials, replacing, write_json
+from rfsearch.trials import Trial, read_trials, replacing, write_json
 
 SHARES = (0.5, 0.9)
 
@@ -39,6 +40,7 @@ def measure(run: Run) -> None:
         return
     began = time.perf_counter()
     run.progress.enter("measure")
+    recorded_trials(run)  # a mistake is told before anything is measured
     architecture = load_architecture(run.folder)
     networks = final_networks(run, architecture)
     predictions, logits = read_test_once(run, networks)
@@ -62,9 +64,20 @@ def final_networks(run: Run, architecture: Architecture) -> dict[str, nn.Module]
     networks = {}
     for name, kind in kinds.items():
         network = network_of(kind, architecture)
-        checkpoint.load_weights(run.folder.checkpoint / f"{name}.safetensors", network)
+        load_trained(run, name, network)
         networks[name] = run.place(network).eval()
     return networks
+
+
+def load_trained(run: Run, name: str, network: nn.Module) -> None:
+    """The weights that a search or a training has left in the checkpoint."""
+    try:
+        checkpoint.load_weights(run.folder.checkpoint / f"{name}.safetensors", network)
+    except UserError as error:
+        right = "delete it and go on by --resume, which trains it again"
+        if name == "adapted":
+            right = "restore it, or begin a new run"
+        raise UserError(f"{error}; {right}") from error
 
 
 def read_test_once(
@@ -171,7 +184,7 @@ def metrics(
         }
         for kind, table in right.items()
     }
-    trials = read_trials(run.study.load())
+    trials = recorded_trials(run)
     score = max(trial.score for trial in trials if trial.score is not None)
     lines = [line for line in run.history.read() if line["phase"] == "search"]
     return {
@@ -187,6 +200,17 @@ def metrics(
         "alpha_steps": lines[-1].get("alpha_steps"),
         "peak_memory_bytes": peak_memory(),
     }
+
+
+def recorded_trials(run: Run) -> tuple[Trial, ...]:
+    """The trials in the study; a `UserError` where it has lost some since trials.csv was made."""
+    trials, rows = read_trials(run.study.load()), len(pd.read_csv(run.folder.trials))
+    if len(trials) < rows:
+        raise UserError(
+            f"{run.study} in {run.folder.path} holds {len(trials)} of the {rows} trials of "
+            f"{run.folder.trials.name}; restore it, or begin a new run"
+        )
+    return trials
 
 
 def by_metric(

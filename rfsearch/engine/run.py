@@ -221,6 +221,7 @@ def search(run: Run, watch: Watch = unwatched) -> None:
         run.progress.note(ASYNCHRONOUS)
     with run.executor.session(run.config, run.progress.note):
         drive(run, "search", strategy, {}, after)
+    recorder.update(strategy)  # again those that a torn journal lost
     network = strategy.network()
     checkpoint.save_weights(run.folder.checkpoint / "adapted.safetensors", network)
     architecture = describe(run, strategy.choices())
@@ -384,11 +385,13 @@ def drive(
 
     while not trainer.finished:
         line = {**label, **_advanced(run, name, trainer, _teller(run, label, trainer, save))}
+        run.folder.check_there()
         after(line)
         run.history.append(line)
         lines += 1
         save()
         run.progress.epoch(line)
+    run.folder.check_there()
 
 
 def _resumed(path: Path, name: str, trainer: Trainer) -> int | None:

@@ -37,6 +37,15 @@ class RunFolder:
             raise UserError(f"{path} is no run folder: it holds no {folder.config.name}")
         return folder
 
+    def check_there(self) -> None:
+        """A `UserError` where the folder was removed since it was begun: who then wrote on would
+        make parts of it anew, hours long, which nothing can be made of."""
+        if not self.config.exists():
+            raise UserError(
+                f"{self.path} was removed while this process was at work in it; begin again, "
+                "or restore it and go on by --resume"
+            )
+
     @property
     def config(self) -> Path:
         """Every setting resolved, the plan and their hash."""

@@ -4,6 +4,7 @@ refused; the page says what the records carry."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -25,7 +26,7 @@ from rfsearch.engine.run import Silent, load_architecture
 from rfsearch.engine.start import load_data
 from rfsearch.errors import UserError
 from rfsearch.reporting import compare_data, compare_records, rewrite_report, write_report
-from rfsearch.trials import RunFolder, read_json, write_json
+from rfsearch.trials import Claim, RunFolder, read_json, write_json
 
 SMALL = {
     "plan.test_images": 64,
@@ -248,6 +249,38 @@ def test_two_processes_make_the_same(finished, request_of, tmp_path):
     engine.compare(request_of(folder, {"compare.processes": 2}, resume=True))
     pd.testing.assert_frame_equal(timeless(folder), timeless(finished))
     assert (folder / "cells" / "pmpl-0" / "metrics.json").stat().st_mtime_ns == kept
+
+
+def test_a_comparison_that_is_going_on_is_left_alone(finished, request_of, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "going-on")
+    with Claim(folder) as claim:
+        claim.take()
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+        with pytest.raises(UserError, match=f"going-on is in use by process {os.getpid()} on "):
+            engine.compare(request_of(folder, resume=True))
+        after = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+        assert after == {**before, folder / ".lock": after[folder / ".lock"]}
+
+
+@pytest.mark.parametrize("at", ["epoch", "done"])
+def test_a_comparison_whose_folder_is_removed_ends(
+    at, finished, request_of, tmp_path, monkeypatch
+):
+    """In a cell, or between two; no part of it is made anew."""
+    folder = shutil.copytree(finished, tmp_path / "removed")
+    for name in ("plain-0", "plain-1", "sample00-0"):
+        shutil.rmtree(folder / "cells" / name)
+    real = getattr(engine.Teller, at)
+
+    def removed(teller, *told):
+        real(teller, *told)
+        if (folder / "cells" / "plain-0" / "config.json").exists():  # no cell of before
+            shutil.rmtree(folder)
+
+    monkeypatch.setattr(engine.Teller, at, removed)
+    with pytest.raises(UserError, match="removed was removed while this process was at work"):
+        engine.compare(request_of(folder, resume=True))
+    assert not folder.exists()
 
 
 def test_random_networks_without_a_step_are_told(request_of, tmp_path):
