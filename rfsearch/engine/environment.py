@@ -29,12 +29,15 @@ PACKAGES = (
 )
 
 
-def environment(dataset: Dataset, device: str, *, mixes: bool = False) -> dict[str, Any]:
+def environment(
+    dataset: Dataset, device: str, *, mixes: bool = False, processes: int = 1
+) -> dict[str, Any]:
     """The content of environment.json.
 
     Args:
         mixes: whether candidates are mixed in a way that compiled code can take over; it is
             compiled for that alone.
+        processes: that train one network together.
     """
     return {
         "versions": {
@@ -47,7 +50,8 @@ def environment(dataset: Dataset, device: str, *, mixes: bool = False) -> dict[s
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,
-        "mixtures": _mixtures(device) if mixes else "none",
+        "processes": processes,
+        "mixtures": _mixtures(device, processes) if mixes else "none",
         "commit": _commit(),
         "data": dataset.name,
         "data_hash": dataset.data_hash,
@@ -56,8 +60,8 @@ def environment(dataset: Dataset, device: str, *, mixes: bool = False) -> dict[s
     }
 
 
-def _mixtures(device: str) -> str:
-    return fused.available() if device.startswith("cpu") else "plain"
+def _mixtures(device: str, processes: int) -> str:
+    return fused.available() if device.startswith("cpu") and processes == 1 else "plain"
 
 
 def _version(package: str) -> str | None:

@@ -287,7 +287,7 @@ class PMPL:
         and wait for messages that the others do not send."""
         labels = self.supernet.space.labels
         kept = {slot: mixture.kept for slot, mixture in self.supernet.mixtures.items()}
-        chosen = {slot: " + ".join(labels[k] for k in indices) or "all"
+        chosen = {slot: " + ".join(labels[k] for k in indices) or "all operators"
                 for slot, indices in {**kept, **ready}.items()}  # fmt: skip
         if differing := self.shares.differing(chosen):
             slot, told = next(iter(differing.items()))

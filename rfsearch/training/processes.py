@@ -112,6 +112,15 @@ def _of_every_node(told: str) -> int:
     return counts.pop()
 
 
+def check_alone(verb: str) -> None:
+    """An error where several processes were started for what one makes."""
+    here = ranks()
+    if here.num > 1:
+        raise UserError(
+            f"{verb} is made by one process, and {here.manager} started {here.num}; start one"
+        )
+
+
 def check_asked(devices: int | None, num_nodes: int | None) -> bool:
     """Whether ``--devices`` and ``--num-nodes`` ask for processes that nobody has started.
 
@@ -148,8 +157,7 @@ def launch(words: Sequence[str], devices: int, num_nodes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    for name in ("torch.distributed.run", "torch.distributed.elastic"):  # each tells its own
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # they tell their own mistakes, in fewer words
     begin = [f"--nproc-per-node={devices}", *_meeting(num_nodes)]
     try:
         run(parse_args([*begin, "-m", "rfsearch", *words]))
@@ -162,6 +170,8 @@ def launch(words: Sequence[str], devices: int, num_nodes: int) -> int:
         return int(failure.exitcode)
     except SignalException:
         return INTERRUPTED
+    finally:
+        logging.disable(logging.NOTSET)
     return 0
 
 
