@@ -4,8 +4,8 @@ Python is run, page by page from top to bottom; a block that begins with ``# NAM
 written to that file first. Commands in `CARRIED_OUT` are carried out, the run with `TINY` behind
 it, which makes it small. Of all others the options are read, and ``run`` and ``compare`` settle
 them too: every name of a strategy, space or setting must exist. What they would read is not looked
-at, networks and data included. What starts the command several times is passed over. Lines of other programs must name a file that there is, or are
-passed over.
+at, networks and data included, and what starts a command several times is passed over. Lines of
+other programs must name a file that there is, or are passed over.
 """
 
 from __future__ import annotations
