@@ -165,7 +165,8 @@ def explained(debug: bool, *, resumable: bool = False) -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         go_on = f"; go on with: {_resume_command()}" if resumable else ""
-        _say(f"rfsearch: interrupted{go_on}")
+        if not _follows():
+            _say(f"rfsearch: interrupted{go_on}")
         raise typer.Exit(130) from None
     except Exception as error:
         told = _told(error, resumable)
@@ -173,7 +174,8 @@ def explained(debug: bool, *, resumable: bool = False) -> Iterator[None]:
             error.add_note("This is a fault of rfsearch and not yours; please report it.")
         if debug or told is None:
             raise
-        _say(f"rfsearch: {told}")
+        if not (isinstance(error, UserError) and _follows()):
+            _say(f"rfsearch: {told}")
         raise typer.Exit(2) from None
 
 
@@ -181,6 +183,14 @@ def _heeding_sigterm() -> AbstractContextManager[None]:
     from rfsearch.engine.preemption import heeded
 
     return heeded()
+
+
+def _follows() -> bool:
+    """Whether this is one of several processes that train together and not the first: it makes
+    the same mistakes, and one tells of them."""
+    from rfsearch.training.processes import ranks
+
+    return ranks().rank > 0
 
 
 def _told(error: Exception, resumable: bool) -> str | None:
@@ -291,6 +301,21 @@ def run(
     download: Download = False,
     pretrained: Pretrained = False,
     device: Device = "auto",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Devices of this machine that train one network together, a process for each; "
+            "by default 1, or as torchrun or srun started them.",
+        ),
+    ] = None,
+    num_nodes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Machines that do so, each given this command; with NODE_RANK and MASTER_ADDR.",
+        ),
+    ] = None,
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
     max_latency: MaxLatency = None,
@@ -305,6 +330,7 @@ def run(
     """
     with explained(debug, resumable=not dry_run):
         from rfsearch.engine.config import Request, parse_caps
+        from rfsearch.engine.together import begun_by
         from rfsearch.engine.whole import dry, whole
 
         _reach_modules_here(data)
@@ -329,7 +355,10 @@ def run(
             storage=storage,
             assignments=tuple(assignments or ()),
         )
-        typer.echo(dry(request) if dry_run else whole(request))
+        code = begun_by(request, devices, num_nodes)
+        if code is None and (told := dry(request) if dry_run else whole(request)):
+            typer.echo(told)
+    raise typer.Exit(code or 0)
 
 
 @app.command("compare", short_help="Compare strategies at equal cost, with controls.")

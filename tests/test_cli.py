@@ -133,6 +133,8 @@ OPTIONS = {
         "--download": False,
         "--pretrained": False,
         "--device": "auto",
+        "--devices": None,
+        "--num-nodes": None,
         "--max-macs": None,
         "--max-params": None,
         "--max-latency": None,

@@ -49,6 +49,7 @@ from rfsearch.errors import UserError
 from rfsearch.reporting import write_report
 from rfsearch.reporting.progress import Progress as Display
 from rfsearch.spaces import Architecture
+from rfsearch.training.processes import check_alone
 from rfsearch.trials import Claim, RunFolder, keep, kept, read_json, replacing, write_json
 
 
@@ -102,6 +103,7 @@ def _phase(cell: Cell) -> str:
 
 def compare(request: CompareRequest) -> str:
     """Compare to the report, or go on to it; where it is."""
+    check_alone("rfsearch compare")
     with Display() as display, Claim(request.folder) as claim:
         comparison = open_comparison(request, display, claim)
         display.note(announcement(comparison))

@@ -30,7 +30,12 @@ PACKAGES = (
 
 
 def environment(
-    dataset: Dataset, device: str, *, mixes: bool = False, kernels: str = "eager"
+    dataset: Dataset,
+    device: str,
+    *,
+    mixes: bool = False,
+    kernels: str = "eager",
+    processes: int = 1,
 ) -> dict[str, Any]:
     """The content of environment.json.
 
@@ -38,6 +43,7 @@ def environment(
         mixes: whether candidates are mixed in a way that compiled code can take over; it is
             compiled for that alone.
         kernels: the plan's.
+        processes: that train one network together.
     """
     return {
         "versions": {
@@ -50,7 +56,8 @@ def environment(
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,
-        "mixtures": _mixtures(device, kernels) if mixes else "none",
+        "processes": processes,
+        "mixtures": _mixtures(device, kernels, processes) if mixes else "none",
         "commit": _commit(),
         "data": dataset.name,
         "data_hash": dataset.data_hash,
@@ -59,8 +66,8 @@ def environment(
     }
 
 
-def _mixtures(device: str, kernels: str) -> str:
-    compiles = device.startswith("cpu") and kernels == "eager"
+def _mixtures(device: str, kernels: str, processes: int) -> str:
+    compiles = device.startswith("cpu") and kernels == "eager" and processes == 1
     return fused.available() if compiles else "plain"
 
 

@@ -35,6 +35,7 @@ from rfsearch.reporting.progress import Progress
 from rfsearch.reporting.quantities import clock, count, plural
 from rfsearch.seeds import stream
 from rfsearch.spaces import Input
+from rfsearch.training.processes import check_alone
 from rfsearch.training.randomness import seeded
 from rfsearch.trials import Claim, RunFolder, read_json, replacing, write_json
 
@@ -94,6 +95,7 @@ class Task:
 
 def optimize_and_tell(model: str, options: Options, width: int = 100, note: Note = _silent) -> str:
     """The command: writes the folder and returns what the terminal is told."""
+    check_alone("rfsearch optimize")
     task = _task(model, options)
     try:
         net = original(model)

@@ -24,6 +24,7 @@ from rfsearch.strategies.supernets import RandomShared
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training.batches import epoch_batches
 from rfsearch.training.fit import silent
+from rfsearch.training.shares import shares_of
 
 STEPS = 12
 """Steps that are timed, of which the middling one counts."""
@@ -50,7 +51,8 @@ def seconds_a_step(
     num: int = STEPS,
 ) -> float:  # fmt: skip
     """The middling one of so many steps on real batches."""
-    batches = epoch_batches(images, run.augmentation, size, torch.Generator())
+    shares = shares_of(run.fabric)
+    batches = epoch_batches(images, run.augmentation, size, torch.Generator(), shares)
     seconds = []
     for batch in itertools.islice(itertools.cycle(batches), num):
         began = time.perf_counter()

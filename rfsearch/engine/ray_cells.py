@@ -15,7 +15,7 @@ from rfsearch.engine.ray_tasks import Needs, cause, load, opened, packed
 from rfsearch.engine.run import Run, Silent
 from rfsearch.errors import UserError
 from rfsearch.training.processes import fabric
-from rfsearch.trials import replacing
+from rfsearch.trials import contents, write_contents
 
 if TYPE_CHECKING:
     from rfsearch.engine.compare import Comparison
@@ -125,16 +125,3 @@ def _tell_lost(ray: Any, lost: dict[str, Exception]) -> None:
             f"{len(lost)} cells were lost, the first of them {name} ({cause(error)}); all others "
             "are made: go on with --resume, with more --set executor.cpus if memory was short"
         )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The files of a folder by their names from there; of none, nothing."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}
-
-
-def write_contents(folder: Path, files: dict[str, bytes]) -> None:
-    """Each file whole; metrics.json, which says that a cell is done, last."""
-    for name in sorted(files, key=lambda name: (name == "metrics.json", name)):
-        with replacing(folder / name) as partial:
-            partial.write_bytes(files[name])

@@ -39,6 +39,7 @@ from rfsearch.training import checkpoint
 from rfsearch.training.fit import Fit, NotFinite, Tick
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
+from rfsearch.training.shares import Lost, shares_of
 from rfsearch.trials import (
     History,
     Kept,
@@ -126,6 +127,9 @@ class Recorded(Protocol):
 
     @property
     def progress(self) -> Progress: ...
+
+    @property
+    def fabric(self) -> Fabric: ...
 
     def epochs_before(self, label: Mapping[str, Any]) -> int:
         """Epochs of the same phase that were done before a training of this label."""
@@ -417,6 +421,10 @@ def _advanced(run: Recorded, name: str, trainer: Trainer, tick: Tick) -> dict[st
     try:
         with preemption.stepping():
             return trainer.advance(tick)
+    except Lost:
+        if preemption.asked():  # all were told to end, and another one did so first
+            raise preemption.Preempted from None
+        raise
     except NotFinite as error:
         raise NotFinite(
             f"{run.folder.path}, {name}, epoch {trainer.epoch + 1}: {error}"
@@ -438,10 +446,11 @@ def _teller(
     the process is to end, keeps what was done and ends it."""
     phase = label.get("phase", "search")
     epoch = run.epochs_before(label) + trainer.epoch + 1
+    shares = shares_of(run.fabric)
 
     def tell(step: int, steps: int) -> None:
         run.progress.step(phase, epoch, step, steps)
-        if preemption.asked():
+        if shares.any(preemption.asked()):
             save()
             raise preemption.Preempted
 

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+import rfsearch
 from rfsearch import data, strategies
 from rfsearch.backbones import published
 from rfsearch.data.digits import DigitsSettings
@@ -24,51 +25,81 @@ from rfsearch.engine.run import Progress, Run
 from rfsearch.engine.settings import WHERE, MetricSettings
 from rfsearch.errors import UserError
 from rfsearch.training.metrics import check_classes
-from rfsearch.training.processes import fabric
+from rfsearch.training.processes import fabric, ranks
+from rfsearch.training.shares import ALONE, Shares, shares_of
 from rfsearch.trials import Claim, Kept, RunFolder, keep, kept, read_json, write_json
 from rfsearch.trials.claim import FILES as CLAIM_FILES
 from rfsearch.trials.storage import FILE as STORAGE_FILE
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 KINDS = {"compare": "comparison", "optimize": "proposal"}
 """What config.json calls its folder → the word for it; a run's calls it nothing."""
 
 
-def open_run(request: Request, progress: Progress, claim: Claim | None = None) -> Run:
+def open_run(
+    request: Request,
+    progress: Progress,
+    claim: Claim | None = None,
+    together: Fabric | None = None,
+) -> Run:
     """Check everything a person can get wrong, then make the folder; nothing is left behind by
     a run that could not begin.
 
     Args:
         claim: of the run's folder; taken before anything is written there or gone on with.
+        together: the processes that make it, where there are several.
     """
-    config = settle(request)
-    check_duration(config.budget)
+    shares = ALONE if together is None else shares_of(together)
     folder = RunFolder(request.folder)
-    stored = begun(folder, config, resume=request.resume)
-    answers(kept(folder, request.storage))
-    if stored is None:
-        check_place(folder)
-    elif claim is not None:
-        claim.take()
-    dataset = load_data(stored or config, download=request.download)
-    made = executor(request.executor, request.ray_address)
-    if stored is not None:
+    with shares.agreed():
+        config = settle(request)
+        check_duration(config.budget)
+        stored = begun(folder, config, resume=request.resume)
+        answers(kept(folder, request.storage))
+        if stored is None:
+            check_place(folder)
+        elif claim is not None:
+            claim.take()
+        dataset = load_data(stored or config, download=request.download)
+        made = executor(request.executor, request.ray_address)
         where = {key: config.settings[key] for key in WHERE}
-        stored = replace(stored, settings={**stored.settings, **where})
-        run = costed(prepare(stored, folder, dataset, progress))
-        return replace(run, executor=made, kept=keep(folder, request.storage))
-    run = in_time(costed(prepare(config, folder, dataset, progress)))
+        settled = replace(stored, settings={**stored.settings, **where}) if stored else config
+        run = prepare(settled, folder, dataset, progress, together)
+    check_alike(run, shares)
+    if stored is not None:
+        return replace(costed(run), executor=made, kept=keep(folder, request.storage))
+    run = in_time(costed(run))
     if claim is not None:
         claim.take()
         begun(folder, config, resume=False)  # another process may have been faster
     study = keep(folder, request.storage)
+    device = str(run.fabric.device)
     write_json(
         folder.environment,
         environment(
-            dataset, str(run.fabric.device), mixes=config.mixes, kernels=config.plan.kernels
+            dataset, device, mixes=config.mixes, kernels=config.plan.kernels, processes=shares.num
         ),
     )
     write_json(folder.config, run.config.to_json())
     return replace(run, executor=made, kept=study)
+
+
+def check_alike(run: Run, shares: Shares) -> None:
+    """An error where processes would not train one network on one data set."""
+    differing = shares.differing(
+        {
+            "versions of torch": torch.__version__,
+            "versions of rfsearch": rfsearch.__version__,
+            "options": run.config.to_json()["hash"],
+            "kinds of device": run.fabric.device.type,
+            f"images under {run.config.data}": run.dataset.data_hash,
+        }
+    )
+    for name, told in differing.items():
+        each = ", ".join(f"{text[:12]} in process {rank}" for rank, text in enumerate(told))
+        raise UserError(f"the processes have different {name}: {each}; give all the same")
 
 
 def answers(study: Kept) -> None:
@@ -82,20 +113,28 @@ def in_time(run: Run) -> Run:
     seconds = duration(run.config.budget)
     if seconds is None:
         return run
-    expected = estimate(run)
-    factor = (seconds - FIXED_SECONDS) / (expected.seconds - FIXED_SECONDS)
+    found = estimate(run).seconds
+    expected = shares_of(run.fabric).first(lambda: found)  # each has a clock of its own
+    factor = (seconds - FIXED_SECONDS) / (expected - FIXED_SECONDS)
     plan = stretch(run.config.plan, max(factor, 0.0))
     if factor * run.config.plan.retrain_epochs < 1:
         raise UserError(
             f"{run.config.budget} is too short: one epoch of everything takes about "
-            f"{expected.seconds / run.config.plan.retrain_epochs / 60:.1f} minutes here"
+            f"{expected / run.config.plan.retrain_epochs / 60:.1f} minutes here"
         )
     return replace(run, config=replace(run.config, plan=plan))
 
 
-def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progress) -> Run:
-    """The run on its device and its threads."""
-    torch.set_num_threads(config.plan.threads or os.cpu_count() or 1)
+def prepare(
+    config: Config,
+    folder: RunFolder,
+    dataset: Dataset,
+    progress: Progress,
+    together: Fabric | None = None,
+) -> Run:
+    """The run on its device and its threads; in one process, unless several are together."""
+    cores = max(1, (os.cpu_count() or 1) // ranks().num_local)
+    torch.set_num_threads(config.plan.threads or cores)
     for key, split in (("recipe.batch_size", "weights"), ("pmpl.alpha_batch", "alpha")):
         images, batch = len(getattr(dataset.search, split)), int(config.settings[key])
         if images < batch:
@@ -106,7 +145,7 @@ def prepare(config: Config, folder: RunFolder, dataset: Dataset, progress: Progr
     check_classes(config.group(MetricSettings).name, len(dataset.classes), config.data)
     if strategies.entry(config.strategy).spends == "trials":
         check_proxy(config)
-    run = Run(config, folder, dataset, fabric(config.device), progress)
+    run = Run(config, folder, dataset, together or fabric(config.device), progress)
     if config.pretrained:
         published.weights(run.backbone)  # a mistake is told before anything is written
     return run
@@ -135,7 +174,9 @@ def check_duration(budget: str) -> None:
 def costed(run: Run) -> Run:
     """The run with a table of costs, where a cap or its strategy needs one."""
     measures = needed(run.config)
-    return replace(run, costs=checked_costs(run, measures)) if measures else run
+    if not measures:
+        return run
+    return replace(run, costs=shares_of(run.fabric).first(lambda: checked_costs(run, measures)))
 
 
 def load_data(config: Config, *, download: bool = False) -> Dataset:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from rfsearch import spaces
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.costs import told_objective
@@ -22,29 +24,49 @@ from rfsearch.engine.start import (
     open_run,
     prepare,
 )
+from rfsearch.engine.together import company, placed
 from rfsearch.reporting import summarise, write_report
 from rfsearch.reporting.progress import Progress
+from rfsearch.training.shares import ALONE, shares_of
 from rfsearch.trials import Claim, RunFolder
 
 
 def whole(request: Request) -> str:
-    """Run to the report, or go on to it; the result in a few lines."""
-    folder = RunFolder(request.folder)
-    if request.resume and is_finished(folder):
-        begun(folder, settle(request), resume=True)
-        return f"{folder.path} is finished already: {folder.report}"
+    """Run to the report, or go on to it; the result in a few lines, which of several processes
+    the first one has."""
+    together = company(request)
+    shares = ALONE if together is None else shares_of(together)
+    if told := shares.first(lambda: _finished(request)):
+        return told if shares.rank == 0 else ""
     labels = spaces.load_space(request.space).labels
-    with Progress(labels) as progress, Claim(folder.path) as claim:
-        run = open_run(request, progress, claim)
+    with (
+        placed(request, shares) as mine,
+        Progress(labels, None if shares.rank == 0 else Console(quiet=True)) as progress,
+        Claim(mine.folder) as claim,
+    ):
+        run = open_run(mine, progress, claim, together)
         progress.note(headline(run.config))
         if objective := told_objective(run.config, run.costs):
             progress.note(objective)
         if request.storage:
             progress.note(str(run.study))
+        if shares.num > 1:
+            progress.note(f"{shares.num} processes train together, each its part of every batch")
         carry_out(run)
+        if shares.rank != 0:
+            return ""
         measure(run)
-        write_report(folder.path)
-    return summarise(folder.path)
+        write_report(mine.folder)
+    return summarise(request.folder)
+
+
+def _finished(request: Request) -> str:
+    """That there is nothing to do, if so."""
+    folder = RunFolder(request.folder)
+    if not request.resume or not is_finished(folder):
+        return ""
+    begun(folder, settle(request), resume=True)
+    return f"{folder.path} is finished already: {folder.report}"
 
 
 def run(backbone: str, **options: Any) -> Path:
@@ -62,8 +84,13 @@ def run(backbone: str, **options: Any) -> Path:
 
 def dry(request: Request) -> str:
     """The plan and its cost on this machine; nothing is written."""
-    config = settle(request)
-    check_duration(config.budget)
-    data = load_data(config, download=request.download)
-    run = in_time(costed(prepare(config, RunFolder(request.folder), data, Progress())))
-    return describe_plan(run.config, estimate(run))
+    together = company(request)
+    shares = ALONE if together is None else shares_of(together)
+    with shares.agreed():
+        config = settle(request)
+        check_duration(config.budget)
+        data = load_data(config, download=request.download)
+        ready = prepare(config, RunFolder(request.folder), data, Progress(), together)
+    run = in_time(costed(ready))
+    told = describe_plan(run.config, estimate(run))
+    return told if shares.rank == 0 else ""

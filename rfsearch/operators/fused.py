@@ -82,6 +82,8 @@ def obstacle(x: Tensor, parameters: Sequence[Tensor], norms: Norms) -> str:
     """Why these maps cannot take the fused path, in a few words; empty where they can."""
     if type(x) not in (Tensor, nn.Parameter) or x.device.type != "cpu" or x.dtype not in REALS:
         return "only float32 and float64 on a CPU are fused"
+    if torch.overrides.has_torch_function((x,)):
+        return "processes share the statistics of a batch"  # `training.shares`, or another watcher
     if any(p.dtype != x.dtype or p.device != x.device for p in parameters):
         return "the parameters are not of the maps' type"
     if not all(norm.training and norm.eps == norms[0].eps for norm in norms):

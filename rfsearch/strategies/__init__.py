@@ -49,8 +49,14 @@ class Entry:
         """Whether it runs mixtures of all candidates; others run one of them, or are NNI's."""
         return self.factory == _PMPL
 
+    @property
+    def shared(self) -> bool:
+        """Whether several processes can train for it together: one supernet, by our own loop."""
+        return self.factory.startswith(_OF_SUPERNETS)
 
-_PMPL = "rfsearch.strategies.supernets:pmpl"
+
+_OF_SUPERNETS = "rfsearch.strategies.supernets:"
+_PMPL = f"{_OF_SUPERNETS}pmpl"
 _MIXED = {"relaxation": "mixed"}
 """α down the loss of the mixture, as PMPL has it."""
 _EVERY_SLOT = {"alpha_lr": 0.03, "alpha_every": 1, "average": 0.9, "patience": 20}
@@ -72,7 +78,7 @@ STRATEGIES: dict[str, Entry] = {
     "pmpl-masked": _supernet(**_MIXED, select="masking"),
     "pmpl-subset": _supernet(**_MIXED, mixing="subset"),
     "pmpl-sampled": _supernet(**_MIXED, mixing="sampled"),
-    "random-shared": Entry("rfsearch.strategies.supernets:RandomShared", "both"),
+    "random-shared": Entry(f"{_OF_SUPERNETS}RandomShared", "both"),
     "random": Entry(_SAMPLED, "trials"),
     "tpe": Entry(_SAMPLED, "trials", start="startup"),
     "gp": Entry(_SAMPLED, "trials", start="startup"),

@@ -27,6 +27,7 @@ from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent, Gradients, O
 from rfsearch.training.fit import NotFinite
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import setting
+from rfsearch.training.shares import ALONE, Shares
 
 NULLS = ("off", "signs", "labels")
 DEADLINES = ("argmax", "pair")
@@ -145,6 +146,7 @@ class PMPL:
         settings: all of them; or some, by name, in ``changed``.
         seed: of α's start, of the null control, and of dropout where a freeze is measured.
         loss_without: slot and candidate → loss without it, for ``select="masking"``.
+        shares: the processes that have this search in common.
 
     Raises:
         UserError: no supernet; a setting that there is not, or that is the loop's own.
@@ -157,6 +159,7 @@ class PMPL:
         *,
         seed: int = 0,
         loss_without: Callable[[str, int], float] | None = None,
+        shares: Shares = ALONE,
         **changed: float | str | bool,
     ) -> None:
         if not isinstance(supernet, Supernet):
@@ -168,6 +171,7 @@ class PMPL:
         self.settings.check_space(supernet.space)
         self.seed = seed
         self.loss_without = loss_without
+        self.shares = shares
         self.epoch = 0
         self.moved = 0
         self.alpha_steps = 0
@@ -182,6 +186,7 @@ class PMPL:
             self.settings.alpha_lr,
             (self.settings.alpha_beta1, self.settings.alpha_beta2),
             self.settings.alpha_weight_decay,
+            shares,
         )
 
     def _begin_epoch(self) -> None:
@@ -202,7 +207,8 @@ class PMPL:
 
         Raises:
             NotFinite: the loss or its gradient is no finite number.
-            UserError: somebody else has moved α.
+            UserError: somebody else has moved α; processes that have this search in common
+                would freeze different operators.
         """
         if not self.supernet.open_slots:
             return None
@@ -224,7 +230,9 @@ class PMPL:
             self.watches[slot] = observe(
                 self.watches[slot], p[slot], self.settings.average, self.settings.threshold
             )
-        self._freeze(self._ready(gradients), "rule", loss)
+        ready = self._ready(gradients)
+        self._check_common(ready)
+        self._freeze(ready, "rule", loss)
         self.losses.append(told)
         return told
 
@@ -254,7 +262,12 @@ class PMPL:
         return {s: g * int(sign) for (s, g), sign in zip(gradients.items(), signs, strict=True)}
 
     def end_epoch(self) -> dict[str, Any]:
-        """Tell of the epoch: the mean loss of α, p and its average by slot, what froze."""
+        """Tell of the epoch: the mean loss of α, p and its average by slot, what froze.
+
+        Raises:
+            UserError: processes that have this search in common froze different operators.
+        """
+        self._check_common({})
         told = {
             "epoch": self.epoch + 1,
             "alpha_loss": sum(self.losses) / len(self.losses) if self.losses else None,
@@ -268,6 +281,22 @@ class PMPL:
         self.moved += self.alpha_steps > 0
         self._begin_epoch()
         return told
+
+    def _check_common(self, ready: Mapping[str, Sequence[int]]) -> None:
+        """Processes freeze the same: from where they differ on, each would train another network,
+        and wait for messages that the others do not send."""
+        labels = self.supernet.space.labels
+        kept = {slot: mixture.kept for slot, mixture in self.supernet.mixtures.items()}
+        chosen = {slot: " + ".join(labels[k] for k in indices) or "all operators"
+                for slot, indices in {**kept, **ready}.items()}  # fmt: skip
+        if differing := self.shares.differing(chosen):
+            slot, told = next(iter(differing.items()))
+            each = ", ".join(f"{text} in process {rank}" for rank, text in enumerate(told))
+            more = f"; so do {len(differing) - 1} other slots" if len(differing) > 1 else ""
+            raise UserError(
+                f"the processes have come apart in epoch {self.epoch + 1}: slot {slot} keeps "
+                f"{each}{more}. Go on by --resume on machines that are alike"
+            )
 
     def finish(self, loss: Objective | None = None) -> None:
         """The deadline: every slot that is still open keeps what the setting ``deadline`` says.

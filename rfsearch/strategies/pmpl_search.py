@@ -22,6 +22,7 @@ from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Descent, NotFinite, Tick, silent
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
+from rfsearch.training.shares import shares_of
 from rfsearch.training.statistics import settled
 from rfsearch.training.tally import Tally
 
@@ -80,7 +81,10 @@ class PMPLSearch:
         self.settings = settings
         self.stages = stages
         self.seed = seed
-        self.pmpl = PMPL(supernet, settings, seed=seed, loss_without=self.loss_without)
+        self.shares = shares_of(fabric)
+        self.pmpl = PMPL(
+            supernet, settings, seed=seed, loss_without=self.loss_without, shares=self.shares
+        )
         self.criterion = recipe.weighing(ALPHA_LOSSES[settings.alpha_loss], splits.alpha.labels)
         steps = stages.epochs * (len(splits.weights) // recipe.batch_size)
         self.descent = Descent(
@@ -134,8 +138,10 @@ class PMPLSearch:
         return {**head, **measured, **self.pmpl.end_epoch()}
 
     def objective(self, images: Tensor, labels: Tensor) -> Objective:
-        """What α goes down on a batch."""
-        return lambda network: self.criterion(network(images), labels)
+        """What α goes down on a batch, of which this process has its share of the images."""
+        return lambda network: self.criterion(
+            self.shares.logits(network, images, len(labels)), labels
+        )
 
     def alpha_step(self, images: Tensor, labels: Tensor) -> float | None:
         """`PMPL.step` on a batch; None where it is left out, as the recipe says."""
@@ -166,7 +172,7 @@ class PMPLSearch:
             seeded(stream(self.seed, "masking", self.pmpl.alpha_steps)),
         ):
             losses = [
-                float(self.pmpl.alphas.loss(self.objective(x, labels)))
+                float(self.pmpl.alphas.loss(self.objective(self.shares.part(x), labels)))
                 for x, labels in plain_batches(images, self.augmentation, size)
                 if len(labels) == size
             ]
@@ -177,7 +183,11 @@ class PMPLSearch:
         generator = torch.Generator().manual_seed(stream(self.seed, "deadline"))
         batch = next(
             epoch_batches(
-                self.splits.alpha, self.augmentation, self.settings.alpha_batch, generator
+                self.splits.alpha,
+                self.augmentation,
+                self.settings.alpha_batch,
+                generator,
+                self.shares,
             )
         )
         self.supernet.train()

@@ -104,7 +104,11 @@ class RandomShared:
         tally.begin()
         with seeded(stream(self.seed, "epoch", self.epoch)) as generator:
             batches = epoch_batches(
-                self.task.splits.weights, self.task.augmentation, size, generator
+                self.task.splits.weights,
+                self.task.augmentation,
+                size,
+                generator,
+                self.descent.shares,
             )
             for images, labels in tally.resumed(batches):
                 self.keep(self._drawn("step", self.epoch, tally.step + 1))

@@ -25,6 +25,7 @@ from rfsearch.training.evaluation import score
 from rfsearch.training.metrics import ACCURACY, METRICS, Metric
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
+from rfsearch.training.shares import shares_of
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -116,7 +117,8 @@ class Task:
 
     def score(self, network: nn.Module) -> float:
         """The metric on the selection split; what a search maximises."""
-        return score(network, self.splits.selection, self.augmentation, self.metric)
+        images, shares = self.splits.selection, shares_of(self.fabric)
+        return shares.first(lambda: score(network, images, self.augmentation, self.metric))
 
     def supernet(self) -> Supernet:
         """The supernet at its start, on its device."""

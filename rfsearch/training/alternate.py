@@ -22,6 +22,7 @@ from rfsearch.training.batches import epoch_batches
 from rfsearch.training.calibration import calibrated_cross_entropy
 from rfsearch.training.fit import Descent, Tick
 from rfsearch.training.prefix import remembered
+from rfsearch.training.shares import ALONE, Shares
 from rfsearch.training.statistics import still
 from rfsearch.training.tally import Tally
 
@@ -46,7 +47,11 @@ ALPHA_LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 class AlphaDescent:
-    """Adam on α alone; the weights and BatchNorm's running statistics are left as they are."""
+    """Adam on α alone; the weights and BatchNorm's running statistics are left as they are.
+
+    Of several processes each has its own losses, or those of all images, and α goes down their
+    mean: it is the same in all of them, bit for bit.
+    """
 
     def __init__(
         self,
@@ -54,8 +59,10 @@ class AlphaDescent:
         lr: float,
         betas: tuple[float, float],
         weight_decay: float,
+        shares: Shares = ALONE,
     ) -> None:
         self.supernet = supernet
+        self.shares = shares
         self.optimizer = torch.optim.Adam(
             supernet.alphas().values(), lr=lr, betas=betas, weight_decay=weight_decay
         )
@@ -77,7 +84,8 @@ class AlphaDescent:
         with _resting(self.supernet.weights()):
             loss = self.loss(objective)
         gradients = torch.autograd.grad(loss, list(alphas.values()))
-        return loss.detach(), dict(zip(alphas, gradients, strict=True))
+        self.shares.average([loss := loss.detach(), *gradients])
+        return loss, dict(zip(alphas, gradients, strict=True))
 
     @torch.no_grad()
     def alone(self, slot: str, objective: Objective) -> tuple[Tensor, Gradients]:
@@ -91,6 +99,7 @@ class AlphaDescent:
                 with mixture.handed(weights):
                     losses[k] = self.loss(objective)
                 prefix.rewind()
+        self.shares.average([losses])
         expected = (p * losses).sum()
         return expected, {slot: p * (losses - expected)}
 
@@ -135,7 +144,9 @@ class Alternation:
     def alpha_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the α split without end."""
         while True:
-            yield from epoch_batches(self.alpha, self.augmentation, self.alpha_batch, generator)
+            yield from epoch_batches(
+                self.alpha, self.augmentation, self.alpha_batch, generator, self.descent.shares
+            )
 
     def epoch(
         self,
@@ -164,7 +175,8 @@ class Alternation:
         """The batches of weights that are not done, each with one of α where that has its turn."""
         size, done, drawn = self.descent.recipe.batch_size, self.tally.step, self.tally.alpha
         alpha_batches = self.alpha_batches(generator)
-        batches = epoch_batches(self.weights, self.augmentation, size, generator)
+        shares = self.descent.shares
+        batches = epoch_batches(self.weights, self.augmentation, size, generator, shares)
         for number, batch in enumerate(batches):
             turn = turns and number % self.alpha_every == 0
             if number >= done:

@@ -9,22 +9,30 @@ from torch import Tensor
 
 from rfsearch.data.augmentation import Augmentation, normalise
 from rfsearch.data.images import Images
+from rfsearch.training.shares import ALONE, Shares
 
 
 def epoch_batches(
-    images: Images, augmentation: Augmentation, size: int, generator: torch.Generator
+    images: Images,
+    augmentation: Augmentation,
+    size: int,
+    generator: torch.Generator,
+    shares: Shares = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Full batches of one epoch: images (size, C, H, W) float32 and labels (size,).
+    """Full batches of one epoch: images (size, C, H, W) float32 and labels (size,). Of several
+    processes each is given its share of the images, and all labels.
 
     Order and augmentation are drawn at once and by sample index, so that they do not depend on
-    how the epoch is cut into batches. The images left over wait for another epoch's order.
+    how the epoch is cut into batches and shares. The images left over wait for another epoch's
+    order.
     """
     count = len(images)
     order = torch.randperm(count, generator=generator)
     draws = augmentation.draw(count, generator).to(images.labels.device)
     for start in range(0, count - size + 1, size):
         index = order[start : start + size].to(images.labels.device)
-        pixels = augmentation.apply(images.pixels[index], draws.at(index), channels_last=True)
+        own = shares.part(index)
+        pixels = augmentation.apply(images.pixels[own], draws.at(own), channels_last=True)
         yield pixels, images.labels[index]
 
 

@@ -19,6 +19,7 @@ from rfsearch.seeds import stream
 from rfsearch.training.batches import epoch_batches
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
+from rfsearch.training.shares import shares_of
 from rfsearch.training.tally import Tally
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Descent:
         self.parameters = parameters
         self.recipe = recipe
         self.fabric = fabric
+        self.shares = shares_of(fabric)
         self.skipped = 0
         self.optimizer = recipe.optimizer(parameters)
         self.schedule = recipe.schedule(self.optimizer, steps)
@@ -80,12 +82,17 @@ class Descent:
         """One step; the loss and the number of images predicted right, both detached. The loss
         of a step that is left out is NaN.
 
+        Args:
+            images: this process's share of the batch.
+            labels: of the whole batch.
+
         Raises:
             NotFinite: a loss or gradient is no number, and the recipe says stop.
         """
-        logits = self.network(images)
+        logits = self.shares.logits(self.network, images, len(labels))
         loss = self.loss(logits, labels)
         self.fabric.backward(loss)
+        self.shares.average(one.grad for one in self.parameters if one.grad is not None)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         right = (logits.detach().argmax(1) == labels).sum()
         if not torch.isfinite(loss.detach() + norm):
@@ -177,7 +184,9 @@ class Fit:
         self.network.train()
         size = self.descent.recipe.batch_size
         with seeded(stream(self.seed, "epoch", self.epoch)) as generator:
-            batches = epoch_batches(self.images, self.augmentation, size, generator)
+            batches = epoch_batches(
+                self.images, self.augmentation, size, generator, self.descent.shares
+            )
             for images, labels in tally.resumed(batches):
                 tally.add(*self.descent.step(images, labels))
                 tick(tally.step, self.steps)

@@ -1,9 +1,20 @@
-"""Devices and processes: Lightning's Fabric around loops that stay ours."""
+"""Devices and processes: Lightning's Fabric around loops that stay ours.
+
+Several processes train one network where the environment says so: torchrun's (RANK, WORLD_SIZE,
+LOCAL_RANK) or that of a step of SLURM's srun. `launch` starts them as torchrun does, with torch's
+own launcher: Fabric's ends the first process by SIGKILL when another one ends, so that neither a
+message nor a checkpoint would be left.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,18 +24,203 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+INTERRUPTED = 130
+"""Exit code of a command that was told to end."""
 
 
 def fabric(device: str = "auto") -> Fabric:
     """One process on one device; "auto" takes an accelerator where there is one."""
+    check_device(device)
+    return _made(accelerator=device, devices=1)
+
+
+def check_device(device: str) -> None:
+    """An error where torch does not know the device, or sees none."""
     if device not in DEVICES:
         raise UserError(f"unknown device {device!r}. Known: {', '.join(DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
     if device == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: torch sees no Apple GPU here; use --device cpu or auto")
+
+
+def _made(**arguments: Any) -> Fabric:
     from lightning_fabric import Fabric
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Fabric(accelerator=device, devices=1)
+        return Fabric(**arguments)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of the processes of one training this is.
+
+    Attributes:
+        rank: among all, from 0; the first one has the run folder.
+        num: of all.
+        local: among those of this machine.
+        num_local: of this machine.
+        manager: who started them.
+    """
+
+    rank: int = 0
+    num: int = 1
+    local: int = 0
+    num_local: int = 1
+    manager: str = ""
+
+    @property
+    def num_nodes(self) -> int:
+        """Machines."""
+        return self.num // self.num_local
+
+
+def ranks(environment: Mapping[str, str] | None = None) -> Ranks:
+    """What the environment says; without a word of it, one process.
+
+    Raises:
+        UserError: machines have different numbers of processes.
+    """
+    told = os.environ if environment is None else environment
+    if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= told.keys():
+        num = int(told["WORLD_SIZE"])
+        num_local = int(told.get("LOCAL_WORLD_SIZE", num))
+        found = Ranks(int(told["RANK"]), num, int(told["LOCAL_RANK"]), num_local, "torchrun")
+    elif int(told.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # srun's; a batch script has it not
+        num, per_node = int(told["SLURM_STEP_NUM_TASKS"]), told["SLURM_STEP_TASKS_PER_NODE"]
+        own = (int(told[f"SLURM_{name}"]) for name in ("PROCID", "LOCALID"))
+        rank, local = own
+        found = Ranks(rank, num, local, _of_every_node(per_node), "srun")
+    else:
+        return Ranks()
+    if found.num % found.num_local:
+        raise UserError(
+            f"{found.manager} started {found.num} processes, not the same number on every "
+            "machine; start as many on each"
+        )
+    return found
+
+
+def _of_every_node(told: str) -> int:
+    """Tasks of a node, of SLURM's ``2(x3)`` or ``2,2``."""
+    counts = {int(count) for count in re.findall(r"(\d+)(?:\(x\d+\))?", told)}
+    if len(counts) != 1:
+        raise UserError(
+            f"srun started {told} tasks on its nodes; start as many on each (--ntasks-per-node)"
+        )
+    return counts.pop()
+
+
+def check_alone(verb: str) -> None:
+    """An error where several processes were started for what one makes."""
+    here = ranks()
+    if here.num > 1:
+        raise UserError(
+            f"{verb} is made by one process, and {here.manager} started {here.num}; start one"
+        )
+
+
+def check_asked(devices: int | None, num_nodes: int | None) -> bool:
+    """Whether ``--devices`` and ``--num-nodes`` ask for processes that nobody has started.
+
+    Raises:
+        UserError: they contradict who has, or each other.
+    """
+    here = ranks()
+    for name, asked in (("--devices", devices), ("--num-nodes", num_nodes)):
+        if asked is not None and asked < 1:
+            raise UserError(f"{name} must be 1 or more, not {asked}")
+    if not here.manager:
+        return (devices or 1) * (num_nodes or 1) > 1
+    for name, asked, there in (
+        ("--devices", devices, here.num_local), ("--num-nodes", num_nodes, here.num_nodes)
+    ):  # fmt: skip
+        if asked not in (None, there):
+            raise UserError(
+                f"{name} {asked}, but {here.manager} started {here.num_local} processes on each "
+                f"of {here.num_nodes} machines; leave {name} out"
+            )
+    return False
+
+
+def launch(words: Sequence[str], devices: int, num_nodes: int) -> int:
+    """Start ``rfsearch`` with these words once for each device of this machine, and wait.
+
+    Returns:
+        The exit code of the one that ended first with another than 0, or 0.
+
+    Raises:
+        UserError: one was killed; or other machines cannot be reached.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    logging.disable(logging.CRITICAL)  # they tell their own mistakes, in fewer words
+    begin = [f"--nproc-per-node={devices}", *_meeting(num_nodes)]
+    try:
+        run(parse_args([*begin, "-m", "rfsearch", *words]))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            raise UserError(
+                f"process {rank} was ended by signal {-failure.exitcode}; go on by --resume"
+            ) from None
+        return int(failure.exitcode)
+    except SignalException:
+        return INTERRUPTED
+    finally:
+        logging.disable(logging.NOTSET)
+    return 0
+
+
+def _meeting(num_nodes: int) -> list[str]:
+    """How the processes find each other: torchrun's options."""
+    if num_nodes == 1:
+        return ["--standalone"]
+    told = {name: os.environ.get(name, "") for name in ("NODE_RANK", "MASTER_ADDR")}
+    if not all(told.values()):
+        raise UserError(
+            f"--num-nodes {num_nodes}: give the same command on each machine, with NODE_RANK (0, "
+            "1, …) and MASTER_ADDR (of machine 0) in its environment; or use torchrun or srun"
+        )
+    port = os.environ.get("MASTER_PORT", "29500")
+    return [f"--nnodes={num_nodes}", f"--node-rank={told['NODE_RANK']}",
+            f"--master-addr={told['MASTER_ADDR']}", f"--master-port={port}"]  # fmt: skip
+
+
+def together(device: str, here: Ranks) -> Fabric:
+    """This process among the others, which have found each other when it returns."""
+    check_device(device)
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    kind, places = _places(device, here)
+    if here.manager == "srun":
+        environment: Any = SLURMEnvironment(auto_requeue=False)
+    else:
+        environment = TorchElasticEnvironment()
+    strategy = DDPStrategy(parallel_devices=places, cluster_environment=environment)
+    made = _made(accelerator=kind, strategy=strategy, devices=here.num_local,
+                 num_nodes=here.num_nodes)  # fmt: skip
+    made.launch()
+    return made
+
+
+def _places(device: str, here: Ranks) -> tuple[str, list[torch.device]]:
+    """The kind of device, and that of each process of this machine."""
+    if device == "mps":
+        raise UserError("--device mps is one device; leave out --devices, or use --device cpu")
+    if device == "cpu" or not torch.cuda.is_available():
+        return "cpu", [torch.device("cpu")] * here.num_local
+    seen = torch.cuda.device_count()
+    if seen == 1 and here.manager == "srun":  # it shows each task its own
+        return "cuda", [torch.device("cuda", 0)] * here.num_local
+    if seen < here.num_local:
+        raise UserError(
+            f"{here.num_local} processes on this machine, and torch sees {seen} CUDA devices; "
+            f"use --devices {seen}, or --device cpu"
+        )
+    return "cuda", [torch.device("cuda", index) for index in range(here.num_local)]

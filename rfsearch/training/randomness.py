@@ -15,6 +15,8 @@ def seeded(seed: int) -> Iterator[torch.Generator]:
     Initialisers and dropout draw from the global generator and from nothing else, which is why
     it is set here and nowhere else. Yields a generator of its own for what can be told one.
     """
-    with torch.random.fork_rng():
+    # of several GPUs the one that this process is on
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)

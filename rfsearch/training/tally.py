@@ -98,12 +98,13 @@ class Tally:
 
 
 def _numbers() -> list[Tensor]:
-    """The state of torch's global generators, the CPU's first."""
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    """The state of torch's global generators, the CPU's first; of several GPUs that of the one
+    this process is on, so that another number of them can go on."""
+    devices = [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else []
     return [torch.get_rng_state(), *devices]
 
 
 def _set_numbers(states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if states[1:]:
-        torch.cuda.set_rng_state_all(states[1:])
+        torch.cuda.set_rng_state(states[1])

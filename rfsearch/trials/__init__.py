@@ -6,7 +6,14 @@ folder alone. Optuna and pandas are imported by the functions that need them, wh
 
 from rfsearch.trials.claim import Claim
 from rfsearch.trials.history import History
-from rfsearch.trials.run_folder import RunFolder, read_json, replacing, write_json
+from rfsearch.trials.run_folder import (
+    RunFolder,
+    contents,
+    read_json,
+    replacing,
+    write_contents,
+    write_json,
+)
 from rfsearch.trials.storage import Kept, journal, keep, kept
 from rfsearch.trials.study import (
     load_study,
@@ -24,6 +31,7 @@ __all__ = [
     "Kept",
     "RunFolder",
     "Trial",
+    "contents",
     "journal",
     "keep",
     "kept",
@@ -34,6 +42,7 @@ __all__ = [
     "record",
     "replacing",
     "trials_frame",
+    "write_contents",
     "write_json",
     "write_trials_csv",
 ]

@@ -139,6 +139,19 @@ def replacing(path: Path) -> Iterator[Path]:
     _to_disk(path.parent)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder by their names from there; of none, nothing."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}
+
+
+def write_contents(folder: Path, files: dict[str, bytes]) -> None:
+    """Each file whole; metrics.json, which says that a cell is done, last."""
+    for name in sorted(files, key=lambda name: (name == "metrics.json", name)):
+        with replacing(folder / name) as partial:
+            partial.write_bytes(files[name])
+
+
 def write_json(path: Path, record: Mapping[str, object]) -> None:
     """Write a record whole or not at all; ``"format"`` comes first, and NaN is refused."""
     text = json.dumps({"format": FORMAT, **record}, indent=2, allow_nan=False) + "\n"

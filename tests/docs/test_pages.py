@@ -4,8 +4,8 @@ Python is run, page by page from top to bottom; a block that begins with ``# NAM
 written to that file first. Commands in `CARRIED_OUT` are carried out, the run with `TINY` behind
 it, which makes it small. Of all others the options are read, and ``run`` and ``compare`` settle
 them too: every name of a strategy, space or setting must exist. What they would read is not looked
-at, networks and data included. Lines of other programs must name a file that there is, or are
-passed over.
+at, networks and data included, and what starts a command several times is passed over. Lines of
+other programs must name a file that there is, or are passed over.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ TINY = {
 }  # fmt: skip
 SMALLER = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
 OTHERS = ("pip", "optuna-dashboard", "pytest")
+STARTERS = ("torchrun", "srun")
 GIVEN = "import torch; batch = example()"
 """What stands before the README's Python, which speaks of the reader's own things."""
 
@@ -83,6 +84,7 @@ def reader(tmp_path, monkeypatch):
         lambda request: (carry_out if request.out == Path("runs/tour") else only_settled)(request),
     )  # fmt: skip
     monkeypatch.setattr(whole, "dry", only_settled)
+    monkeypatch.setattr("rfsearch.engine.together.launch", lambda *_: 0)
     for verb in ("compare", "dry"):
         monkeypatch.setattr(
             f"rfsearch.engine.compare.{verb}",
@@ -115,6 +117,8 @@ def typed(words):
 
 def check_shell(text):
     for words in commands(text):
+        if words[0] in STARTERS or "=" in words[0]:
+            words = words[words.index("rfsearch") :]
         if words[0] == "rfsearch":
             typed(words)
         elif words[0] == "python":

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from rfsearch.engine import executors, ray_cells
+from rfsearch.engine import executors
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.on_ray import connect
-from rfsearch.engine.ray_cells import contents, write_contents
 from rfsearch.engine.ray_tasks import load
 from rfsearch.engine.run import Silent, search
 from rfsearch.engine.settings import ExecutorSettings
 from rfsearch.errors import UserError
+from rfsearch.trials import contents, run_folder, write_contents
 
 TOP = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("ray_cluster.py")
@@ -121,9 +121,9 @@ def test_a_folder_travels_whole_and_is_done_last(tmp_path, monkeypatch):
     for name in ("metrics.json", "checkpoint/state.pt", "zebra"):
         (tmp_path / "a" / name).write_bytes(name.encode())
     files = contents(tmp_path / "a")
-    written, real = [], ray_cells.replacing
+    written, real = [], run_folder.replacing
     monkeypatch.setattr(
-        ray_cells, "replacing", lambda path: (written.append(path.name), real(path))[1]
+        run_folder, "replacing", lambda path: (written.append(path.name), real(path))[1]
     )
     write_contents(tmp_path / "b", files)
     assert written == ["state.pt", "zebra", "metrics.json"], "metrics.json says that all is there"
