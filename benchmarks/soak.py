@@ -277,7 +277,7 @@ def outcome(folder: Path) -> dict[str, object]:
         elif path.name == "latency.json":
             found[name] = [one["choices"] for one in json.loads(path.read_text())["networks"]]
         elif path.name == "history.jsonl":
-            found[name] = [timeless(json.loads(line)) for line in path.open()]
+            found[name] = [timeless(json.loads(line)) for line in path.read_text().splitlines()]
         elif path.name in ("trials.csv", "finals.csv"):
             found[name] = rows_of(path)
         elif path.name == "study.journal":
