@@ -277,7 +277,7 @@ def outcome(folder: Path) -> dict[str, object]:
         elif path.name == "latency.json":
             found[name] = [one["choices"] for one in json.loads(path.read_text())["networks"]]
         elif path.name == "history.jsonl":
-            found[name] = [timeless(json.loads(line)) for line in path.open()]
+            found[name] = [timeless(json.loads(line)) for line in path.read_text().splitlines()]
         elif path.name in ("trials.csv", "finals.csv"):
             found[name] = rows_of(path)
         elif path.name == "study.journal":
@@ -550,10 +550,21 @@ rename*: a file is whole beside its place, or in it; *before disk*: it is writte
 brought to disk; *torn*: there, with a part of what was written last lost. Phases are those that
 the files tell after the kill; *start* is all before config.json stands.
 
+Phases that no kill met here: {unmet(rows)}.
+
 Not shown: a power cut for real, file systems other than this machine's, GPUs. Runs on Ray have
 tests of their own.
 """
     (PLACE / "soak.md").write_text(text)
+
+
+def unmet(rows: Sequence[Mapping[str, str]]) -> str:
+    """Phases of which there is no row."""
+    met = {row["phase"].removeprefix("cell: ") for row in rows}
+    known = ("start", "search: first epoch or trial", "search: all slots open", "search: trials",
+             "search: freezing", "search: end", "retraining found", "retraining plain",
+             "measuring", "report", "between cells", "latency")  # fmt: skip
+    return ", ".join(phase for phase in known if phase not in met) or "none"
 
 
 def counted(rows: Sequence[Mapping[str, str]], *names: str) -> str:
