@@ -188,7 +188,7 @@ def _heeding_sigterm() -> AbstractContextManager[None]:
 def _follows() -> bool:
     """Whether this is one of several processes that train together and not the first: it makes
     the same mistakes, and one tells of them."""
-    from rfsearch.training.processes import ranks
+    from rfsearch.training.ranks import ranks
 
     return ranks().rank > 0
 

@@ -49,7 +49,7 @@ from rfsearch.errors import UserError
 from rfsearch.reporting import write_report
 from rfsearch.reporting.progress import Progress as Display
 from rfsearch.spaces import Architecture
-from rfsearch.training.processes import check_alone
+from rfsearch.training.ranks import check_alone
 from rfsearch.trials import Claim, RunFolder, keep, kept, read_json, replacing, write_json
 
 

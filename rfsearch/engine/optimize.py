@@ -35,8 +35,8 @@ from rfsearch.reporting.progress import Progress
 from rfsearch.reporting.quantities import clock, count, plural
 from rfsearch.seeds import stream
 from rfsearch.spaces import Input
-from rfsearch.training.processes import check_alone
 from rfsearch.training.randomness import seeded
+from rfsearch.training.ranks import check_alone
 from rfsearch.trials import Claim, RunFolder, read_json, replacing, write_json
 
 LEVELS = ("stage", "kernel", "both")

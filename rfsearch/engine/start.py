@@ -25,7 +25,8 @@ from rfsearch.engine.run import Progress, Run
 from rfsearch.engine.settings import WHERE, MetricSettings
 from rfsearch.errors import UserError
 from rfsearch.training.metrics import check_classes
-from rfsearch.training.processes import fabric, ranks
+from rfsearch.training.processes import fabric
+from rfsearch.training.ranks import ranks
 from rfsearch.training.shares import ALONE, Shares, shares_of
 from rfsearch.trials import Claim, Kept, RunFolder, keep, kept, read_json, write_json
 from rfsearch.trials.claim import FILES as CLAIM_FILES

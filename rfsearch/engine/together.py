@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from rfsearch import strategies
 from rfsearch.engine.config import Request, settle
 from rfsearch.errors import UserError
-from rfsearch.training.processes import check_asked, launch, ranks, together
+from rfsearch.training.processes import launch, together
+from rfsearch.training.ranks import check_asked, ranks
 from rfsearch.training.shares import Shares, shares_of
 from rfsearch.trials import contents, write_contents
 

@@ -13,7 +13,8 @@ import torch
 
 from rfsearch.errors import UserError
 from rfsearch.operators import fused
-from rfsearch.training.processes import check_asked, fabric, ranks
+from rfsearch.training.processes import fabric
+from rfsearch.training.ranks import check_asked, ranks
 from rfsearch.training.shares import ALONE, Together, shares_of
 
 TOP = Path(__file__).parents[2]
