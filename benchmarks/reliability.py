@@ -24,8 +24,9 @@ PLACE = Path(__file__).parents[1] / "reports" / "reliability"
 MEASURED = {
     "soak": (
         "soak.py --kills 64",
-        'soak.py --kills 7 --seed 2 --late --only "compare, two workers"',
-        'soak.py --kills 21 --seed 3 --late --only "run pmpl"',
+        'soak.py --kills 7 --seed 2 --when late --only "compare, two workers"',
+        'soak.py --kills 21 --seed 3 --when late --only "run pmpl"',
+        "soak.py --kills 12 --seed 4 --when last",
     ),
     "checkpoints": ("checkpoint_overhead.py",),
     "ray_scaling": ("ray_scaling.py",),

@@ -1,6 +1,7 @@
 """Kill runs and comparisons anywhere, go on, and see whether they end as if they never stopped.
 
     python benchmarks/soak.py --kills 60     # writes reports/reliability/soak.csv and soak.md
+    python benchmarks/soak.py --kills 12 --seed 4 --when last     # report and latency
 
 Every command is first carried out once in one go. A series then begins it anew, ends it by
 ``kill -9`` a few times, each time at another moment, goes on by ``--resume``, and at last lets it
@@ -40,6 +41,9 @@ GONE = 30.0
 """Seconds in which the children of a killed process must have ended."""
 MEASURED = ("phases", "peak_memory_bytes")
 """Keys of records, beside all with seconds, in which no two runs are alike."""
+WHEN = ("anywhere", "late", "last")
+LAST = 3
+"""Files that count as the last ones."""
 WORKERS = 12.0
 """Seconds that two workers make cells, about."""
 SPACE = """
@@ -390,12 +394,17 @@ def whole(command: Command, work: Path) -> Whole:
 
 
 def moments(
-    command: Command, rng: random.Random, first: Whole, kills: int, late: bool
+    command: Command, rng: random.Random, first: Whole, kills: int, when: str
 ) -> Iterator[tuple[str, float]]:
     """So many kinds of moments, and when: seconds, or the number of a call; spread over what is
     not done yet. Late ones leave out the first third of that; of workers they are counted from
-    when these are at work, which they are for seconds."""
-    rest, kinds, seconds = 1.0, ("time", "time", *INSIDE), first.seconds
+    when these are at work, which they are for seconds. The last ones are those of the last files,
+    one in a series."""
+    if when == "last":
+        kind = rng.choice([kind for kind in INSIDE if kind != "after rename"])
+        yield kind, _calls(first, kind) - rng.randrange(LAST)
+        return
+    rest, kinds, seconds, late = 1.0, ("time", "time", *INSIDE), first.seconds, when == "late"
     if command.workers:
         kinds = ("time", "time", "worker")
         seconds = min(seconds, WORKERS) if late else seconds
@@ -406,14 +415,18 @@ def moments(
         if kind not in INSIDE:
             yield kind, share * seconds
         else:
-            yield kind, 1 + int(share * first.calls["rename" if "rename" in kind else "disk"])
+            yield kind, 1 + int(share * _calls(first, kind))
 
 
-def killed(attempt: Attempt, kind: str, after: float, late: bool) -> str | None:
+def _calls(first: Whole, kind: str) -> int:
+    return first.calls["rename" if "rename" in kind else "disk"]
+
+
+def killed(attempt: Attempt, kind: str, after: float, when: str) -> str | None:
     """Wait for the kill; where it met the process, or None where that had ended before."""
     if kind not in INSIDE:
         attempt.until_claimed()
-        if late and attempt.command.workers:
+        if when == "late" and attempt.command.workers:
             attempt.until_at_work()
         try:
             attempt.process.wait(after)
@@ -440,7 +453,7 @@ def by_hand(attempt: Attempt, kind: str, after: float) -> str:
 
 
 def series(
-    command: Command, seed: int, number: int, work: Path, late: bool
+    command: Command, seed: int, number: int, work: Path, when: str
 ) -> list[dict[str, object]]:
     """Begin, kill up to five times, come to the end; a row for every kill."""
     rng, first = random.Random(f"{seed}/{number}"), whole(command, work)
@@ -448,10 +461,10 @@ def series(
     shutil.rmtree(out, ignore_errors=True)
     cache = work / "cache" if number % 4 else work / f"cache-{seed}-{number}"
     rows: list[dict[str, object]] = []
-    for kind, after in moments(command, rng, first, rng.randint(2, 5), late):
+    for kind, after in moments(command, rng, first, rng.randint(2, 5), when):
         kill = f"{kind} {after}" if kind in INSIDE else "none 0"
         attempt = Attempt(command, out, work, kill, cache)
-        where = killed(attempt, kind, after, late)
+        where = killed(attempt, kind, after, when)
         orphans = attempt.orphans()
         if where is None or "exit code" in where:
             break
@@ -498,7 +511,7 @@ def said_last(out: Path) -> str:
     return lines[-1][:200] if lines else ""
 
 
-def soak(kills: int, seed: int, work: Path, late: bool, only: str) -> None:
+def soak(kills: int, seed: int, work: Path, when: str, only: str) -> None:
     """Series of all commands by turns, or of one, until there are so many kills."""
     work.mkdir(parents=True, exist_ok=True)
     (work / "three.toml").write_text(SPACE)
@@ -510,8 +523,8 @@ def soak(kills: int, seed: int, work: Path, late: bool, only: str) -> None:
     while sum(int(row["seed"]) == seed for row in tables.read(table)) < kills:
         done = {(int(row["seed"]), int(row["series"])) for row in tables.read(table)}
         if (seed, number) not in done:
-            how = "--late" * late + f' --only "{only}"' * bool(only)
-            for row in series(turns[number % len(turns)], seed, number, work, late):
+            how = f"--when {when}" * (when != WHEN[0]) + f' --only "{only}"' * bool(only)
+            for row in series(turns[number % len(turns)], seed, number, work, when):
                 tables.append(table, COLUMNS, {**row, "how": how.strip()})
             write_page(tables.read(table))
         number += 1
@@ -535,7 +548,7 @@ def write_page(rows: Sequence[Mapping[str, str]]) -> None:
 {commands}
 
 {len(rows)} times `kill -9` in {many} series. A series begins a tiny run or comparison, kills it
-two to five times, each time at another moment, goes on by `--resume`, and at last lets it come to
+up to five times, each time at another moment, goes on by `--resume`, and at last lets it come to
 its end, which is held against the same command never stopped: architecture, weights, predictions,
 layers, history, metrics, tables and trials, byte by byte or number by number, without what a clock
 measures; every trial stands in the study once. **{len(rows) - len(bad)} kills stand in series that
@@ -581,12 +594,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--late", action="store_true", help="kill late in what is left")
+    parser.add_argument("--when", choices=WHEN, default=WHEN[0])
     names = [command.name for command in COMMANDS]
     parser.add_argument("--only", default="", choices=names, help="kill this command alone")
     parser.add_argument("--work", type=Path, default=Path("runs/soak"))
     given = parser.parse_args()
-    soak(given.kills, given.seed, given.work.absolute(), given.late, given.only)
+    soak(given.kills, given.seed, given.work.absolute(), given.when, given.only)
 
 
 if __name__ == "__main__":

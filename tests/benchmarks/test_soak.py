@@ -79,11 +79,11 @@ def test_phases_are_told_by_files(folder):
 
 
 @pytest.mark.parametrize("command", soak.COMMANDS, ids=lambda command: command.name)
-@pytest.mark.parametrize("late", [False, True])
-def test_moments_are_those_of_the_seed_and_within_the_run(command, late):
+@pytest.mark.parametrize("when", soak.WHEN)
+def test_moments_are_those_of_the_seed_and_within_the_run(command, when):
     first = soak.Whole({}, 20.0, {"rename": 27, "disk": 70})
-    drawn = [list(soak.moments(command, random.Random("0/3"), first, 5, late)) for _ in range(2)]
+    drawn = [list(soak.moments(command, random.Random("0/3"), first, 5, when)) for _ in range(2)]
     assert drawn[0] == drawn[1]
-    assert len(drawn[0]) == 5
-    for kind, when in drawn[0]:
-        assert 0 <= when <= (71 if kind in soak.INSIDE else 20)
+    assert len(drawn[0]) == (1 if when == "last" else 5)
+    for kind, moment in drawn[0]:
+        assert 0 <= moment <= (71 if kind in soak.INSIDE else 20)
