@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import tables
+from rfsearch.trials.claim import FILES as CLAIM_FILES
 
 TOP = Path(__file__).parents[1]
 PLACE = TOP / "reports" / "reliability"
@@ -290,7 +291,7 @@ def outcome(folder: Path) -> dict[str, object]:
             found[name] = path.read_text().rstrip().endswith("</html>")
         elif path.name == "state.pt":
             found[name] = state_of(path)
-        elif path.name != ".lock":
+        elif path.name not in CLAIM_FILES:  # of a process that is dead they say nothing
             found[name] = path.read_bytes()
     return found
 
