@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -55,10 +55,10 @@ Arm = Callable[[Tensor, Tensor], object]
 Batch = tuple[Tensor, Tensor]
 
 ASKED = {
-    ("fused mixture", "one operator"): "1.3",
-    ("fused mixture", "plain"): "1.6",
-    ("two drawn", "plain"): "1.3",
-    ("α and weights", "plain"): "2.2",
+    ("fused mixture", "one operator"): 1.3,
+    ("fused mixture", "plain"): 1.6,
+    ("two drawn", "plain"): 1.3,
+    ("α and weights", "plain"): 2.2,
 }
 
 
@@ -197,10 +197,8 @@ def steps() -> None:
         for name, seconds in taken.items():
             against = [ratio(seconds, taken[other]) for other in ("plain", "one operator")]
             size_of = small if name.startswith("α,") else BATCH
-            values = (size, size_of, name, 1000 * statistics.median(seconds), *against)
-            tables.append(path, STEP_COLUMNS, dict(zip(STEP_COLUMNS, map(_short, values),
-                                                       strict=True)))  # fmt: skip
-            print(*map(_short, values))
+            middle = 1000 * statistics.median(seconds)
+            _keep(path, STEP_COLUMNS, size, size_of, name, middle, *against)
 
 
 MEMORY_COLUMNS = ("image_size", "batch", "arm", "mebibytes", "of_plain")
@@ -209,18 +207,15 @@ MEMORY_COLUMNS = ("image_size", "batch", "arm", "mebibytes", "of_plain")
 def memory() -> None:
     """What a step adds to the largest memory of a fresh process, arm by arm."""
     path = PLACE / "memory.csv"
-    if tables.read(path):
-        return
-    for size in (64, 128):
-        found = {}
-        for name in ("plain", "one operator", "naive mixture", "fused mixture", "two drawn"):
+    found = {(int(row["image_size"]), row["arm"]): float(row["mebibytes"])
+             for row in tables.read(path)}  # fmt: skip
+    names = ("plain", "one operator", "naive mixture", "fused mixture", "two drawn")
+    for size, name in itertools.product((64, 128), names):
+        if (size, name) not in found:
             command = [sys.executable, __file__, "peak", name, str(size)]
             told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found[name] = float(told)
-            row = (size, BATCH, name, found[name], found[name] / found["plain"])
-            tables.append(path, MEMORY_COLUMNS, dict(zip(MEMORY_COLUMNS, map(_short, row),
-                                                         strict=True)))  # fmt: skip
-            print(*map(_short, row))
+            most = found[size, name] = float(told)
+            _keep(path, MEMORY_COLUMNS, size, BATCH, name, most, most / found[size, "plain"])
 
 
 def peak(name: str, size: int) -> float:
@@ -274,10 +269,8 @@ def cycle() -> None:
                 taken["ours"].append((middle - began) / PEER)
                 taken["NNI's DARTS"].append((many - few) / PEER)
     for name, seconds in taken.items():
-        row = (size, BATCH, name, 1000 * statistics.median(seconds), ratio(seconds, taken["ours"]))
-        tables.append(path, CYCLE_COLUMNS, dict(zip(CYCLE_COLUMNS, map(_short, row),
-                                                    strict=True)))  # fmt: skip
-        print(*map(_short, row))
+        middle, beside = 1000 * statistics.median(seconds), ratio(seconds, taken["ours"])
+        _keep(path, CYCLE_COLUMNS, size, BATCH, name, middle, beside)
 
 
 def _seconds_of(work: Callable[[], object]) -> float:
@@ -315,11 +308,8 @@ def growth() -> None:
         if (what, str(value)) not in done:
             found = _grown(mobilenet(width), space, slots)
             taken = timed(found, dict.fromkeys(found, batch_of(size, batch)), 5)
-            row = (what, value, *(ratio(taken[name], taken["plain"])
-                                  for name in ("one operator", "mixture")))  # fmt: skip
-            tables.append(path, GROWTH_COLUMNS, dict(zip(GROWTH_COLUMNS, map(_short, row),
-                                                         strict=True)))  # fmt: skip
-            print(*map(_short, row))
+            ratios = [ratio(taken[name], taken["plain"]) for name in ("one operator", "mixture")]
+            _keep(path, GROWTH_COLUMNS, what, value, *ratios)
 
 
 def _grown(backbone: Backbone, space: Space, slots: int | None) -> dict[str, Arm]:
@@ -348,13 +338,14 @@ def commands() -> None:
             subprocess.run([sys.executable, "-m", *command.split()], check=True,
                            stdout=subprocess.DEVNULL)  # fmt: skip
             runs.append(time.perf_counter() - began)
-        row = dict(zip(COMMAND_COLUMNS, (command, _short(min(runs)), asked), strict=True))
-        tables.append(path, COMMAND_COLUMNS, row)
-        print(*row.values())
+        _keep(path, COMMAND_COLUMNS, command, min(runs), asked)
 
 
-def _short(value: object) -> object:
-    return f"{value:.4g}" if isinstance(value, float) else value
+def _keep(path: Path, columns: Sequence[str], *values: object) -> None:
+    """A row of a table, printed too; numbers to four places."""
+    short = [f"{value:.4g}" if isinstance(value, float) else value for value in values]
+    tables.append(path, columns, dict(zip(columns, short, strict=True)))
+    print(*short)
 
 
 # ---- the page
@@ -392,7 +383,7 @@ def _asked(rows: list[dict[str, str]]) -> str:
     for (arm, below), most in ASKED.items():
         for row in (row for row in rows if row["arm"] == arm):
             found = row["of_plain" if below == "plain" else "of_one_operator"]
-            said = "kept" if float(found) <= float(most) else "**not kept**"
+            said = "kept" if float(found) <= most else "**not kept**"
             lines.append(f"- {arm} / {below} at {row['image_size']} pixels: {found}, at most "
                          f"{most} is the aim: {said}")  # fmt: skip
     return "\n".join(sorted(lines, key=lambda line: "not kept" not in line))

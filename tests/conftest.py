@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -96,3 +100,22 @@ def changed():
         return record
 
     return changed
+
+
+@pytest.fixture(scope="session")
+def carried_out(tmp_path_factory):
+    """``carried_out(script, timeout)``: the JSON that a script, run by path in a process of its
+    own, leaves in the file it is given."""
+
+    def carried_out(script, timeout):
+        out = tmp_path_factory.mktemp(script.stem) / "found.json"
+        top = str(Path(__file__).parents[1])
+        done = subprocess.run(
+            [sys.executable, str(script), str(out)],
+            env={**os.environ, "PYTHONPATH": top, "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, check=False, timeout=timeout,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(out.read_text())
+
+    return carried_out

@@ -35,7 +35,7 @@ from rfsearch.trials import Claim
 
 TOP = Path(__file__).parents[1]
 CALL = "from rfsearch.cli import app; app(prog_name='rfsearch')"
-COMMAND = [sys.executable, "-c", CALL]
+COMMAND = [sys.executable, "-m", "rfsearch"]
 WATCHED = """
 import os, sys
 log = open(os.environ["LOG"], "a")

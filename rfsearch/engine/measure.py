@@ -40,7 +40,7 @@ def measure(run: Run) -> None:
         return
     began = time.perf_counter()
     run.progress.enter("measure")
-    recorded_trials(run)  # a mistake is told before anything is measured
+    trials = recorded_trials(run)  # first: a mistake is told before anything is measured
     architecture = load_architecture(run.folder)
     networks = final_networks(run, architecture)
     predictions, logits = read_test_once(run, networks)
@@ -50,7 +50,7 @@ def measure(run: Run) -> None:
     for kind, weights in (("found", run.folder.weights), ("plain", run.folder.plain_weights)):
         with replacing(weights) as partial:
             shutil.copyfile(run.folder.checkpoint / f"{kind}-0.safetensors", partial)
-    record = metrics(run, predictions, costs)
+    record = metrics(run, predictions, costs, trials)
     record |= by_metric(run, record, predictions, logits)
     record["phases"]["measure"] = time.perf_counter() - began
     write_json(run.folder.metrics, record)
@@ -169,7 +169,10 @@ def latency(run: Run, network: nn.Module) -> dict[str, Any]:
 
 
 def metrics(
-    run: Run, predictions: pd.DataFrame, costs: Mapping[str, dict[str, Any]]
+    run: Run,
+    predictions: pd.DataFrame,
+    costs: Mapping[str, dict[str, Any]],
+    trials: Sequence[Trial],
 ) -> dict[str, Any]:
     """The content of metrics.json."""
     right = {kind: _right(predictions, kind) for kind in ("adapted", "found", "plain")}
@@ -184,7 +187,6 @@ def metrics(
         }
         for kind, table in right.items()
     }
-    trials = recorded_trials(run)
     score = max(trial.score for trial in trials if trial.score is not None)
     lines = [line for line in run.history.read() if line["phase"] == "search"]
     return {

@@ -81,15 +81,10 @@ def check_shared(request: Request, num: int) -> None:
 @contextmanager
 def placed(request: Request, shares: Shares) -> Iterator[Request]:
     """The request with the folder in which this process works."""
-    files = shares.first(lambda: _carried(request.folder))
+    files = shares.first(lambda: contents(request.folder, CARRIED))
     if shares.rank == 0:
         yield request
         return
     with TemporaryDirectory(prefix="rfsearch-") as place:
         write_contents(Path(place) / "run", files)
         yield replace(request, out=Path(place) / "run", storage=None)
-
-
-def _carried(folder: Path) -> dict[str, bytes]:
-    files = contents(folder)
-    return {name: files[name] for name in files if Path(name).parts[0] in CARRIED}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,10 +139,12 @@ def replacing(path: Path) -> Iterator[Path]:
     _to_disk(path.parent)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """The files of a folder by their names from there; of none, nothing."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}
+def contents(folder: Path, only: Collection[str] | None = None) -> dict[str, bytes]:
+    """The files of a folder by their names from there, or those that are of ``only`` or in a
+    folder of it; of none, nothing."""
+    files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    taken = (name for name in files if only is None or name.parts[0] in only)
+    return {str(name): (folder / name).read_bytes() for name in taken}
 
 
 def write_contents(folder: Path, files: dict[str, bytes]) -> None:

@@ -18,7 +18,7 @@ from rfsearch.errors import UserError
 from rfsearch.training import checkpoint
 
 TOP = Path(__file__).parents[2]
-CALL = [sys.executable, "-c", "from rfsearch.cli import app; app(prog_name='rfsearch')"]
+CALL = [sys.executable, "-m", "rfsearch"]
 SETTINGS = {
     "plan.images": 1200,
     "plan.test_images": 64,

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from rfsearch.engine.settings import ExecutorSettings
 from rfsearch.errors import UserError
 from rfsearch.trials import contents, run_folder, write_contents
 
-TOP = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("ray_cluster.py")
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'"
@@ -29,16 +25,9 @@ needs_ray = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(carried_out):
     """What the cluster's own process told."""
-    out = tmp_path_factory.mktemp("ray") / "found.json"
-    environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(out)],
-        env=environment, capture_output=True, text=True, check=False, timeout=1500,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(out.read_text())
+    return carried_out(SCRIPT, 1500)
 
 
 @needs_ray

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,23 +13,15 @@ from rfsearch.training.processes import fabric
 from rfsearch.training.ranks import check_asked, ranks
 from rfsearch.training.shares import ALONE, Together, shares_of
 
-TOP = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("two_processes.py")
 CLOSE = 1e-8
 STEPS = 54
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(carried_out):
     """What the processes came to."""
-    out = tmp_path_factory.mktemp("shares") / "found.json"
-    environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(out)],
-        env=environment, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(out.read_text())
+    return carried_out(SCRIPT, 600)
 
 
 def distance(one, other):
