@@ -77,7 +77,7 @@ def of_ray(rows: Sequence[Mapping[str, str]]) -> str:
     seconds = {(row["what"], row["part"]): float(row["seconds"]) for row in rows}
     gain = seconds["wall, cores", "1"] / seconds["wall, cores", "2"]
     driver = statistics.mean(v for (what, _), v in seconds.items() if what == "driver, third")
-    return (f"Two Ray workers on two busy cores were {gain:.2f} times as fast as one; the driver "
+    return (f"Two Ray workers on two cores were {gain:.2f} times as fast as one; the driver "
             f"takes {1000 * driver:.0f} ms a trial")  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def page() -> str:
     return text + (
         "\n`--measure` makes the tables again. Not shown: a real power cut, file systems other "
         "than the\nmachine's own, many machines (one was measured, the rest is a model), GPUs "
-        "under any of this, and\nthe quiet machine that the times of Ray would need.\n"
+        "under any of this.\n"
     )
 
 
