@@ -54,6 +54,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1", "CO
 
 TINY = {
     "plan.threads": 1,
+    "plan.retrain_processes": 1,
     "plan.width": 0.25,
     "plan.warmup_epochs": 1,
     "plan.search_epochs": 2,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pkgutil
+import sys
 import threading
+from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
 from typing import Any
 
 
-def child(where: str, given: tuple[Any, ...], *channels: Any) -> Any:
+def child(where: str, given: tuple[Any, ...], *channels: Any) -> SpawnProcess:
     """A process, not started yet, that calls a function with ``given`` and ``channels``.
 
     Left behind by a kill of this process it would go on writing into a folder that the next one
@@ -23,9 +26,21 @@ def child(where: str, given: tuple[Any, ...], *channels: Any) -> Any:
         given: what travels as a copy.
         channels: queues and events of the "spawn" context.
     """
-    context = multiprocessing.get_context("spawn")
     packed = bytes(ForkingPickler.dumps(given))
-    return context.Process(target=_begin, args=(where, packed, *channels), daemon=True)
+    return _Child(target=_begin, args=(where, packed, *channels), daemon=True)
+
+
+class _Child(SpawnProcess):
+    """It does not import what this process was begun with: a script of three lines would begin
+    its work once more in every child."""
+
+    def start(self) -> None:
+        begun_with = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = begun_with
 
 
 def _begin(where: str, packed: bytes, *channels: Any) -> None:

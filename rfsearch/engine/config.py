@@ -37,7 +37,8 @@ SMALL_STEM_UP_TO = 40
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """The options that one search and a comparison of searches share, as they were given."""
+    """The options that one search and a comparison of searches share, as they were given; a path
+    may be given as text."""
 
     space: str = "pooling"
     data: str = "digits"
@@ -53,6 +54,11 @@ class SearchOptions:
     download: bool = False
     caps: tuple[tuple[str, float], ...] = ()
     assignments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("plan", "out"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(given))
 
     def named(self, *before: str, after: tuple[str, ...] = ()) -> Path:
         """The folder: as asked, else named after the options that tell folders apart."""

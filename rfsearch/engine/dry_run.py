@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from rfsearch.engine.measure import peak_memory
@@ -15,6 +16,7 @@ from rfsearch.engine.run import (
     new_training,
     search_units,
 )
+from rfsearch.engine.threads import half, threads
 from rfsearch.spaces import Architecture
 from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl_search import PMPLSearch
@@ -37,17 +39,21 @@ class Phase:
 
 @dataclass(frozen=True)
 class Estimate:
-    """All phases, peak memory so far in bytes, and bytes on disk."""
+    """All phases, those of retraining one after the other or side by side; peak memory so far in
+    bytes, and bytes on disk."""
 
     phases: tuple[Phase, ...]
     alpha_steps: int
     memory: int
     disk: int
+    side_by_side: bool = False
 
     @property
     def seconds(self) -> float:
         """From start to report."""
-        return FIXED_SECONDS + sum(phase.seconds for phase in self.phases)
+        search, *retrainings = (phase.seconds for phase in self.phases)
+        together = max if self.side_by_side else sum
+        return FIXED_SECONDS + search + together(retrainings)
 
 
 def estimate(run: Run) -> Estimate:
@@ -58,8 +64,10 @@ def estimate(run: Run) -> Estimate:
     plan, seconds = run.config.plan, pace(run).seconds(run.config.plan)
     steps, alpha_steps, params = sizes(run)
     phases = [Phase("search", search_units(run.config), steps, seconds)]
-    phases += _retrainings(long(run), plan)
-    return Estimate(tuple(phases), alpha_steps, peak_memory(), 6 * 4 * params)
+    with threads(half()) if run.side_by_side else nullcontext():
+        phases += _retrainings(long(run), plan)
+    disk = 6 * 4 * params
+    return Estimate(tuple(phases), alpha_steps, peak_memory(), disk, run.side_by_side)
 
 
 def sizes(run: Run) -> tuple[int, int, int]:

@@ -143,6 +143,7 @@ def describe_plan(config: Config, estimate: Estimate) -> str:
     ]
     rows.append(("start, measure, report", "", "", f"{FIXED_SECONDS / 60:.1f}"))
     rows.append(("all", "", "", f"{estimate.seconds / 60:.1f}"))
+    at_once = ", found and plain side by side" if estimate.side_by_side else ""
     threads = f"{plan.threads or 'all'} thread{'' if plan.threads == 1 else 's'}"
     return "\n".join(
         [
@@ -151,7 +152,8 @@ def describe_plan(config: Config, estimate: Estimate) -> str:
             table([("PHASE", "EPOCHS", "STEPS", "MINUTES"), *rows]),
             "",
             fill(
-                f"Timed on this machine with {threads}; freezing makes the search faster. "
+                f"Timed on this machine with {threads}{at_once}; freezing makes the search "
+                "faster. "
                 f"At most {estimate.alpha_steps} alpha steps. "
                 f"Memory so far {estimate.memory / 2**30:.1f} GiB, "
                 f"disk {estimate.disk / 2**20:.0f} MiB.",

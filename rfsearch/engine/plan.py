@@ -44,6 +44,11 @@ class Plan:
     proxy_epochs: int = told("epochs of a trial's cheap training", 4)
     proxy_images: int = told("weights and alpha images of a trial's cheap training", 1000)
     image_width: int = told("pixels of width; 0 takes image_size, so that images are square", 0)
+    retrain_processes: int = told(
+        "on a CPU: 1 trains found and plain one after the other, 2 side by side, each in a "
+        "process with half of the threads",
+        1,
+    )
     layout: str = told("memory layout of images and weights: channels_last", "channels_last")
     kernels: str = told(
         "how networks are run: eager, where mixtures take compiled code if they can, or plain, "
@@ -79,6 +84,8 @@ class Plan:
 
         if self.threads > MOST_THREADS:
             raise UserError(f"plan.threads must be at most {MOST_THREADS}, not {self.threads}")
+        if self.retrain_processes not in (1, 2):
+            raise UserError(f"plan.retrain_processes must be 1 or 2, not {self.retrain_processes}")
         if self.layout not in LAYOUTS:
             raise unknown("plan.layout", self.layout, LAYOUTS)
         if self.kernels not in KERNELS:
@@ -125,9 +132,11 @@ _QUICK = Plan(
     effective_images=16,
     latency_runs=50,
     threads=2,
+    retrain_processes=2,
 )
 _STANDARD = replace(
     _QUICK,
+    retrain_processes=1,
     width=1.0,
     images=12000,
     test_images=10000,
@@ -163,6 +172,7 @@ _SMALL = replace(
     adapt_epochs=2,
     retrain_epochs=10,
     threads=1,
+    retrain_processes=1,
     proxy_epochs=3,
     proxy_images=640,
 )

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rfsearch.engine.compare_workers import Telling
 from rfsearch.engine.executors import Inline, Listen
+from rfsearch.engine.messages import Telling
 from rfsearch.engine.ray_tasks import Needs, cause, load, opened, packed
 from rfsearch.engine.run import Run, Silent
 from rfsearch.errors import UserError

@@ -76,6 +76,9 @@ class Progress(Protocol):
     def enter(self, name: str) -> None:
         """A phase without epochs begins."""
 
+    def beside(self, name: str) -> None:
+        """A phase begins that goes on beside the present ones."""
+
     def note(self, text: str) -> None:
         """A sentence."""
 
@@ -93,6 +96,9 @@ class Silent:
         """Nothing."""
 
     def enter(self, name: str) -> None:
+        """Nothing."""
+
+    def beside(self, name: str) -> None:
         """Nothing."""
 
     def note(self, text: str) -> None:
@@ -171,6 +177,13 @@ class Run:
         """The backbone with all its arguments."""
         return self.config.backbone_for(len(self.dataset.classes), self.dataset.channels)
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether found and plain are trained at a time: the plan says so, and the device is a
+        CPU that no other process of the run has."""
+        alone = shares_of(self.fabric).num == 1 and self.fabric.device.type == "cpu"
+        return alone and self.config.plan.retrain_processes == 2
+
     def epochs_before(self, label: Mapping[str, Any]) -> int:
         """Of the same network with other seeds."""
         return int(label.get("retrain_seed", 0)) * self.config.plan.retrain_epochs
@@ -178,20 +191,6 @@ class Run:
     def place(self, network: nn.Module) -> nn.Module:
         """The network on the run's device, in the plan's layout."""
         return network.to(self.fabric.device).to(memory_format=torch.channels_last)
-
-
-def carry_out(run: Run) -> None:
-    """Search and retrain, as far as they are not done yet; then the folder holds all weights."""
-    plan = run.config.plan
-    retrainings = plan.retrain_epochs * plan.retrain_seeds
-    phases: list[tuple[str, float | None, int]] = [("search", None, search_units(run.config))]
-    phases += [("found", None, retrainings), ("plain", None, retrainings), ("measure", None, 0)]
-    run.progress.start(phases)
-    search(run)
-    architecture = load_architecture(run.folder)
-    for kind in ("found", "plain"):
-        for index in range(plan.retrain_seeds):
-            retrain(run, kind, index, architecture)
 
 
 def search_units(config: Config) -> int:

@@ -8,12 +8,13 @@ from typing import Any
 from rich.console import Console
 
 from rfsearch import spaces
+from rfsearch.engine import beside
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.costs import told_objective
 from rfsearch.engine.dry_run import estimate
 from rfsearch.engine.listing import describe_plan, headline
 from rfsearch.engine.measure import measure
-from rfsearch.engine.run import carry_out
+from rfsearch.engine.run import Run, load_architecture, retrain, search, search_units
 from rfsearch.engine.start import (
     begun,
     check_duration,
@@ -58,6 +59,23 @@ def whole(request: Request) -> str:
         measure(run)
         write_report(mine.folder)
     return summarise(request.folder)
+
+
+def carry_out(run: Run) -> None:
+    """Search and retrain, as far as they are not done yet; then the folder holds all weights."""
+    plan = run.config.plan
+    retrainings = plan.retrain_epochs * plan.retrain_seeds
+    phases: list[tuple[str, float | None, int]] = [("search", None, search_units(run.config))]
+    phases += [("found", None, retrainings), ("plain", None, retrainings), ("measure", None, 0)]
+    run.progress.start(phases)
+    search(run)
+    architecture = load_architecture(run.folder)
+    if run.side_by_side:
+        beside.retrain_both(run, architecture)
+        return
+    for kind in ("found", "plain"):
+        for index in range(plan.retrain_seeds):
+            retrain(run, kind, index, architecture)
 
 
 def _finished(request: Request) -> str:

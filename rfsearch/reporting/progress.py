@@ -76,16 +76,25 @@ class Progress:
 
     def enter(self, name: str) -> None:
         """Say that a phase begins; `step` and `epoch` do so by themselves."""
-        index = next((i for i, phase in enumerate(self.phases) if phase.name == name), None)
-        if index is None:
-            self.phases.append(Phase(name, None, 0))
-            index = len(self.phases) - 1
+        index = self._index(name)
         if index != self.current:
             before = self.phases[self.current]
             if before.finished or not before.num_epochs:
-                self._tell(before)
+                self._tell(before, self.record)
             self.record = {}
         self.current = index
+        self.phases[index].beside = False
+
+    def beside(self, name: str) -> None:
+        """Say that a phase goes on beside the current one, until it is entered itself."""
+        self.phases[self._index(name)].beside = True
+
+    def _index(self, name: str) -> int:
+        """Of a phase; one that nobody spoke of comes last."""
+        if name not in (names := [phase.name for phase in self.phases]):
+            self.phases.append(Phase(name, None, 0))
+            return len(names)
+        return names.index(name)
 
     def step(self, phase: str, epoch: int, step: int, steps: int) -> None:
         """A step of an epoch is done; counts from 1."""
@@ -96,19 +105,19 @@ class Progress:
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done: its line of ``history.jsonl``."""
-        self.enter(str(record["phase"]))
-        now = self.phases[self.current]
+        now = self.phases[self._index(str(record["phase"]))]
+        if not now.beside:
+            self.enter(now.name)
+            self.record = record
+            self.slots = record if record.get("p") else self.slots
         before = int(record.get("retrain_seed") or 0) * int(record.get("epochs", 0))
         now.done, now.step = max(now.done, before + int(record["epoch"])), 0
         now.num_epochs = max(now.num_epochs, now.done)
         if record.get("seconds") is not None:
             now.measured.append(float(record["seconds"]))
         now.unit = _unit(record)
-        self.record = record
-        if record.get("p"):
-            self.slots = record
         if now.finished:
-            self._tell(now)
+            self._tell(now, record)
 
     def note(self, text: str) -> None:
         """Show a sentence that stays."""
@@ -123,12 +132,12 @@ class Progress:
         """Once, whether the run is over or was interrupted."""
         self._over = self._over or over
         if over and self.phases:
-            self._tell(self.phases[self.current])
+            self._tell(self.phases[self.current], self.record)
         if self.live is not None:
             self.live.stop()
             self.live = None
 
-    def _tell(self, phase: Phase) -> None:
+    def _tell(self, phase: Phase, record: Mapping[str, Any]) -> None:
         """One plain line for a phase, once, where there is no live display."""
         started = phase.done or phase.measured or phase is self.phases[self.current]
         if phase.name in self._told or not started:
@@ -139,7 +148,7 @@ class Progress:
         parts = [TITLES.get(phase.name, phase.name)]
         if phase.num_epochs:
             parts.append(f"{phase.done} of {phase.num_epochs} {phase.unit}")
-        parts += _scores(self.record)
+        parts += _scores(record)
         if phase.measured:
             parts.append(clock(sum(phase.measured)))
         self.console.print(Text(" · ".join(parts)), soft_wrap=True)
@@ -165,8 +174,9 @@ class Progress:
         grid = Table.grid(padding=(0, 1))
         for index, phase in enumerate(self.phases):
             past = self._over or index < self.current or phase.finished
-            mark = "✓" if past else "›" if index == self.current else " "
-            style = "bold" if index == self.current and not past else "dim"
+            now = index == self.current or phase.beside
+            mark = "✓" if past else "›" if now else " "
+            style = "bold" if now and not past else "dim"
             total = max(phase.num_epochs, 1)
             grid.add_row(
                 Text(mark, style="green" if past else "cyan"),

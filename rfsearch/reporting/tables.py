@@ -227,7 +227,10 @@ def cost(records: Records) -> Table:
         for phase, seconds, share in zip(data.phases, data.seconds, data.shares, strict=True)
     ]
     rows.append(["together", f"{data.total:.1f}", percent(1.0, 0)])
-    return table("Measured wall-clock seconds by phase.", "metrics.json: phases",
+    caption = "Measured wall-clock seconds by phase"
+    if records.config.get("plan", {}).get("retrain_processes") == 2:
+        caption += "; where the device is a CPU, found and plain were trained at the same time"
+    return table(f"{caption}.", "metrics.json: phases",
                  ("phase", "seconds", "share"), "lrr", rows)  # fmt: skip
 
 

@@ -16,7 +16,8 @@ class Phase:
     """A stretch of a run: what was expected of it and what has been measured so far.
 
     ``done`` counts epochs (``unit`` has another word where they are trials), those of an earlier
-    process included; ``measured`` has the seconds of the epochs this process has seen.
+    process included; ``measured`` has the seconds of the epochs this process has seen; ``beside``
+    says that it goes on while another one does.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Phase:
     steps: int = 0
     measured: list[float] = field(default_factory=list)
     unit: str = "epochs"
+    beside: bool = False
 
     @property
     def finished(self) -> bool:
@@ -67,5 +69,7 @@ def pace(phases: Sequence[Phase]) -> float:
 def left(phases: Sequence[Phase], current: int) -> tuple[float, bool]:
     """Seconds from here to the end of the run, and whether every phase had its part in it."""
     rate = pace(phases)
-    parts = [phase.left(rate) for phase in phases[current:]]
-    return sum(part for part in parts if part is not None), None not in parts
+    parts = [(phase.beside, phase.left(rate)) for phase in phases[current:]]
+    rest = sum(part or 0.0 for beside, part in parts[1:] if not beside)
+    at_once = max(part or 0.0 for index, (beside, part) in enumerate(parts) if beside or not index)
+    return at_once + rest, all(part is not None for _, part in parts)

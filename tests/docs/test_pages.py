@@ -34,7 +34,8 @@ CARRIED_OUT = {
     "rfsearch spaces pooling --backbone mynets:network",
 }
 TINY = {
-    "plan.threads": 1, "plan.width": 0.25, "plan.warmup_epochs": 1, "plan.search_epochs": 1,
+    "plan.threads": 1, "plan.retrain_processes": 1, "plan.width": 0.25, "plan.warmup_epochs": 1,
+    "plan.search_epochs": 1,
     "plan.adapt_epochs": 0, "plan.retrain_epochs": 1, "plan.effective_images": 2,
     "plan.latency_runs": 2, "digits.weights_images": 96, "digits.alpha_images": 64,
     "digits.selection_images": 32, "digits.test_images": 64, "recipe.batch_size": 32,

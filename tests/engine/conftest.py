@@ -33,6 +33,7 @@ ASSIGNMENTS = {
     "plan.adapt_epochs": 1,
     "plan.retrain_epochs": 2,
     "plan.retrain_seeds": 1,
+    "plan.retrain_processes": 1,
     "plan.effective_images": 2,
     "plan.latency_runs": 2,
     "plan.threads": 1,

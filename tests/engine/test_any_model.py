@@ -12,8 +12,9 @@ from rfsearch.backbones import foreign
 from rfsearch.backbones.realise import realise
 from rfsearch.engine.config import Config, Request, settle
 from rfsearch.engine.measure import measure
-from rfsearch.engine.run import Silent, carry_out, load
+from rfsearch.engine.run import Silent, load
 from rfsearch.engine.start import open_run
+from rfsearch.engine.whole import carry_out
 from rfsearch.errors import UserError
 from rfsearch.reporting import frames, records, write_report
 from rfsearch.spaces import Architecture, Backbone

@@ -21,6 +21,15 @@ if __name__ == "__main__":
     print(one.pid, flush=True)
     time.sleep(600)
 """
+UNGUARDED = """
+from pathlib import Path
+from rfsearch.engine.children import child
+with open("begun", "a") as file:
+    file.write("once ")
+one = child("os:mkdir", ("made",))
+one.start()
+one.join()
+"""
 SLOW = "import time; time.sleep(600)"
 
 
@@ -43,3 +52,13 @@ def test_a_child_of_a_killed_process_ends(where, tmp_path):
             if not select.select([handle], [], [], 0)[0]:
                 os.kill(number, signal.SIGKILL)
             os.close(handle)
+
+
+def test_a_script_without_a_guard_is_not_begun_again_in_its_children(tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, check=True,
+        env={**os.environ, "PYTHONPATH": str(TOP)},
+    )  # fmt: skip
+    assert (tmp_path / "made").is_dir()
+    assert (tmp_path / "begun").read_text() == "once "

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rfsearch.engine import compare_workers
+from rfsearch.engine.messages import Crew
 from rfsearch.errors import UserError
 from rfsearch.training import checkpoint
 
@@ -122,8 +123,9 @@ class Told:
 def test_a_worker_that_was_killed_is_told():
     killed = Worker()
     killed.exitcode = -signal.SIGKILL
+    crew = Crew([killed, Worker()], Told(("end", "", None)), "a worker", "go on by --resume")
     with pytest.raises(UserError, match=r"ended \(SIGKILL\).*memory; go on by --resume"):
-        compare_workers._listen([killed, Worker()], Told(("end", "", None)), print)
+        crew.hear_all(print)
 
 
 def full(*_):
@@ -156,7 +158,7 @@ def test_what_breaks_in_a_worker_is_raised_where_it_is_told(work, kind, words, m
     sent = queue.Queue()
     compare_workers.work(None, None, sent)
     with pytest.raises(kind, match=words) as found:
-        compare_workers._listen([Worker()], sent, print)
+        Crew([Worker()], sent, "a worker", "go on").hear_all(print)
     if kind is OSError:
         assert found.value.errno == errno.ENOSPC
         assert "test_compare_workers.py" in found.value.__notes__[0], "where it broke"

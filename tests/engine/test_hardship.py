@@ -173,13 +173,13 @@ def test_a_journal_that_lost_its_end(trials, lost, words, tmp_path, monkeypatch,
     begun(words(folder, "tpe"), trials, monkeypatch)
     cut(folder / "study.journal", lost)
     with monkeypatch.context() as patch:
-        patch.setattr("rfsearch.engine.run.retrain", interrupted)
+        patch.setattr("rfsearch.engine.whole.retrain", interrupted)
         assert invoke(words(folder, "tpe")).exit_code == 130
     assert trials_of(folder) == whole("tpe")["trials"]
     architecture = (folder / "architecture.json").read_bytes()
     assert architecture == whole("tpe")["architecture.json"]
     cut(folder / "study.journal", lost)
-    monkeypatch.setattr("rfsearch.engine.run.retrain", lambda *_: None)
+    monkeypatch.setattr("rfsearch.engine.whole.retrain", lambda *_: None)
     refused(words(folder, "tpe"), "study.journal", "holds 2 of the 3 trials", "restore it")
 
 
@@ -203,7 +203,7 @@ def test_a_folder_that_is_removed(when, number, words, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(f"rfsearch.reporting.progress.Progress.{when}", removed)
-        patch.setattr("rfsearch.engine.run.retrain", wrongly)
+        patch.setattr("rfsearch.engine.whole.retrain", wrongly)
         refused(words(folder), f"{folder} was removed while", "begin again", "--resume")
     assert not folder.exists()
     begun(words(folder), 1, monkeypatch)

@@ -19,8 +19,9 @@ from rfsearch.engine import difference as differences
 from rfsearch.engine import measure, preemption, run
 from rfsearch.engine.config import settle
 from rfsearch.engine.dry_run import estimate
-from rfsearch.engine.run import carry_out, load
+from rfsearch.engine.run import load
 from rfsearch.engine.start import load_data, open_run, prepare, stored_record
+from rfsearch.engine.whole import carry_out
 from rfsearch.errors import UserError
 from rfsearch.operators import fused
 from rfsearch.reporting import write_report

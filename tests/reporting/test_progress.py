@@ -157,3 +157,45 @@ def test_a_record_may_name_its_unit():
     progress.epoch({"phase": "tpe", "epoch": 1, "epochs": 1, "unit": "trials and epochs"})
     progress.finish()
     assert "1 of 1 trials and epochs" in target.file.getvalue()
+
+
+BESIDE = [("search", 60.0, 4), ("found", 30.0, 4), ("plain", 24.0, 4), ("measure", 6.0, 0)]
+
+
+def trained(phase, epoch, seconds):
+    return {"phase": phase, "retrain_seed": 0, "epoch": epoch, "epochs": 4, "loss": 1 / epoch,
+            "accuracy": 0.9, "seconds": seconds}  # fmt: skip
+
+
+def test_a_phase_beside_the_current_one():
+    target = console()
+    progress = Progress(OPERATORS, target)
+    progress.start(BESIDE)
+    progress.step("found", 1, 1, 3)
+    progress.beside("plain")
+    for epoch in (1, 2):
+        progress.epoch(trained("found", epoch, 8.0))
+        progress.epoch(trained("plain", 2 * epoch, 5.0))
+    text = drawn(progress)
+    assert "› training found" in text
+    assert "✓ training plain" in text
+    assert "loss 0.500" in text, "of the found network"
+    assert left(progress.phases, progress.current) == (16.0 + 6.0 * pace(progress.phases), True)
+    for epoch in (3, 4):
+        progress.epoch(trained("found", epoch, 8.0))
+    progress.enter("plain")
+    progress.enter("measure")
+    assert target.file.getvalue().splitlines() == [
+        "training plain · 4 of 4 epochs · loss 0.250 · accuracy 90.0 % · 10 s",
+        "training found · 4 of 4 epochs · loss 0.250 · accuracy 90.0 % · 32 s",
+    ]
+
+
+def test_the_longer_one_of_two_decides_what_is_left():
+    progress = Progress(OPERATORS, console())
+    progress.start(BESIDE)
+    progress.step("found", 1, 1, 3)
+    progress.beside("plain")
+    progress.epoch(trained("found", 3, 8.0))
+    progress.epoch(trained("plain", 1, 8.0))
+    assert left(progress.phases[:3], progress.current)[0] == 24.0
