@@ -144,7 +144,7 @@ COMMANDS = (
         "run --backbone rfnet6 --strategy pmpl",
         1,
         {"plan.retrain_processes": 2},
-    ),  # fmt: skip
+    ),
     Command("run tpe", "run --backbone rfnet6 --strategy tpe", 2),
     Command("run asha", "run --backbone rfnet6 --strategy asha", 1),
     Command("compare", COMPARE, 2, {**COMPARED, "compare.processes": 1}),
