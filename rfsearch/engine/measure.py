@@ -199,6 +199,7 @@ def metrics(
             right["found"], right["plain"], predictions["source"].to_numpy()
         ),
         "phases": seconds,
+        "side_by_side": run.side_by_side,
         "alpha_steps": lines[-1].get("alpha_steps"),
         "peak_memory_bytes": peak_memory(),
     }

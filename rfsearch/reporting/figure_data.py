@@ -150,15 +150,20 @@ class Steps:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds per phase, in the order in which they ran."""
+    """Seconds per phase, in the order in which they ran.
+
+    Attributes:
+        at_once: seconds that two phases had together, when they ran at the same time.
+    """
 
     phases: tuple[str, ...]
     seconds: tuple[float, ...]
+    at_once: float = 0.0
 
     @property
     def total(self) -> float:
-        """Seconds of all phases together."""
-        return sum(self.seconds)
+        """Seconds from the first phase to the end of the last."""
+        return sum(self.seconds) - self.at_once
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -315,7 +320,9 @@ def cost(records: Records) -> Cost:
         for name, seconds in records.metrics["phases"].items()
         if seconds is not None
     }
-    return Cost(tuple(PHASES.get(name, name) for name in phases), tuple(phases.values()))
+    at_once = min(phases["found"], phases["plain"]) if records.side_by_side else 0.0
+    names = tuple(PHASES.get(name, name) for name in phases)
+    return Cost(names, tuple(phases.values()), at_once)
 
 
 def class_accuracies(records: Records) -> pd.DataFrame | None:

@@ -107,6 +107,11 @@ class Records:
         return named(self.metrics.get("metric", ACCURACY)).words
 
     @property
+    def side_by_side(self) -> bool:
+        """Whether found and plain were trained at the same time."""
+        return bool(self.metrics.get("side_by_side"))
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the network's input in pixels."""
         height, width = self.config["image_size"]

@@ -228,8 +228,8 @@ def cost(records: Records) -> Table:
     ]
     rows.append(["together", f"{data.total:.1f}", percent(1.0, 0)])
     caption = "Measured wall-clock seconds by phase"
-    if records.config.get("plan", {}).get("retrain_processes") == 2:
-        caption += "; where the device is a CPU, found and plain were trained at the same time"
+    if records.side_by_side:
+        caption += "; found and plain were trained at the same time"
     return table(f"{caption}.", "metrics.json: phases",
                  ("phase", "seconds", "share"), "lrr", rows)  # fmt: skip
 

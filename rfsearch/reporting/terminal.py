@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textwrap import fill
 
+from rfsearch.reporting.figure_data import cost
 from rfsearch.reporting.quantities import seconds
 from rfsearch.reporting.records import Records
 from rfsearch.reporting.verdict import verdict
@@ -16,13 +17,12 @@ def summary(records: Records, width: int = 88) -> str:
     The same sentences as on the page, so that neither says more than the other.
     """
     said = verdict(records)
-    total = sum(value for value in records.metrics["phases"].values() if value is not None)
     paragraphs = [
         said.headline,
         f"{said.interval} {said.seeds}",
         said.choices,
         said.cost,
-        f"Took {seconds(total)}.",
+        f"Took {seconds(cost(records).total)}.",
     ]
     lines = [fill(paragraph, width, break_long_words=False) for paragraph in paragraphs]
     return "\n".join([*lines, f"Report: {RunFolder(records.folder).report}"])

@@ -165,6 +165,8 @@ def test_cost(records):
     assert cost.total == pytest.approx(294.7)
     assert sum(cost.shares) == pytest.approx(1)
     assert cost.phases[1] == "search"
+    at_once = replace(records, metrics={**records.metrics, "side_by_side": True})
+    assert figure_data.cost(at_once).total == pytest.approx(294.7 - 49)
 
 
 def test_class_accuracies(records):
