@@ -1,11 +1,14 @@
-"""Searches replayed on a table in which every network of a space is trained already.
+"""RF-Bench: tables in which every network of a space is trained, and searches replayed on them.
 
-A table is two files, which later tables extend by more columns and keys:
+A table called NAME is three files:
 
-    table.json   {"format": 1, "backbone", "slots": [...], "operators": [...], "seeds": [...],
-                  "definition": {...}, "hash"}
-    table.csv    a row per network and training seed: network ("0-2-1-…", an operator of the list
-                 for every slot), seed, score (selection split), accuracy (test split), seconds
+    NAME.json           {"format": 1, "backbone", "slots": [...], "operators": [...],
+                        "seeds": [...], "epochs", "definition": {...}, "hash": of the definition,
+                        "rows": a hash of them}
+    NAME.csv.gz         a row per network and training seed: architecture ("0-2-1-…", an operator
+                        of the list for every slot, in network order), seed, selection_accuracy,
+                        test_accuracy, params, macs, window_ops, latency and seconds of training
+    NAME_epochs.csv.gz  a row per network, seed and epoch: selection_accuracy
 
 Only strategies that sample can be replayed: a table holds no shared weights.
 """
@@ -13,7 +16,10 @@ Only strategies that sample can be replayed: a table holds no shared weights.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import gzip
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,26 +27,39 @@ from typing import Any
 from rfsearch.errors import UserError, unknown
 from rfsearch.seeds import stream
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.proposal import Indices, Shape, Tried
+from rfsearch.strategies.proposal import Indices, Proposer, Shape, Tried
 from rfsearch.strategies.proposers import PROPOSERS
 from rfsearch.trials.run_folder import read_json
 
-NEEDED = ("network", "seed", "score", "accuracy", "seconds")
+COLUMNS = ("architecture", "seed", "selection_accuracy", "test_accuracy", "params", "macs",
+           "window_ops", "latency", "seconds")  # fmt: skip
+EPOCH_COLUMNS = ("architecture", "seed", "epoch", "selection_accuracy")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One training of one network; score and accuracy are shares of the selection and test
-    splits."""
+    """One training of one network.
 
-    score: float
-    accuracy: float
+    Attributes:
+        selection, test: accuracies on these splits, as shares.
+        seconds: of the training.
+        latency: seconds of one image.
+        epochs: selection accuracy after each epoch.
+    """
+
+    selection: float
+    test: float
     seconds: float
+    params: int
+    macs: int
+    window_ops: int
+    latency: float
+    epochs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Network → one row per training seed."""
+    """Network → one row per training seed, in the order of the seeds."""
 
     about: Mapping[str, Any]
     rows: Mapping[Indices, tuple[Row, ...]]
@@ -51,20 +70,29 @@ class Table:
         return Shape(tuple(self.about["slots"]), len(self.about["operators"]))
 
     @property
-    def complete(self) -> bool:
-        """Whether every network of the space is there with every seed."""
-        wanted = self.shape.num_operators ** len(self.shape.slots)
-        seeds = len(self.about["seeds"])
-        return len(self.rows) == wanted and all(len(rows) == seeds for rows in self.rows.values())
+    def missing(self) -> int:
+        """Trainings that are not done."""
+        wanted = self.shape.num_operators ** len(self.shape.slots) * len(self.about["seeds"])
+        return wanted - sum(map(len, self.rows.values()))
 
     def accuracy(self, network: Indices) -> float:
-        """Mean over seeds."""
+        """On the test split, mean over seeds."""
         rows = self.rows[network]
-        return sum(row.accuracy for row in rows) / len(rows)
+        return sum(row.test for row in rows) / len(rows)
 
     def best(self) -> float:
         """The largest mean accuracy."""
         return max(self.accuracy(network) for network in self.rows)
+
+    def noise_ceiling(self) -> float:
+        """Kendall's τ-b of test accuracy between two training seeds, a mean over pairs of seeds:
+        what knows one training perfectly ranks another one no better."""
+        from scipy.stats import kendalltau
+
+        whole = [rows for rows in self.rows.values() if len(rows) == len(self.about["seeds"])]
+        by_seed = [[row.test for row in rows] for rows in zip(*whole, strict=True)]
+        taus = [kendalltau(*pair).statistic for pair in itertools.combinations(by_seed, 2)]
+        return float(sum(taus) / len(taus))
 
 
 def name(network: Indices) -> str:
@@ -76,21 +104,53 @@ def name(network: Indices) -> str:
     return "-".join(map(str, network))
 
 
-def read_table(folder: Path) -> Table:
-    """The table in a folder."""
-    about, path = read_json(folder / "table.json"), folder / "table.csv"
+def read_table(folder: Path, table: str = "digits") -> Table:
+    """The table of this name in a folder; one whose rows are not those it was published with is
+    an error."""
+    about, path = read_json(folder / f"{table}.json"), folder / f"{table}.csv.gz"
+    records = _read(path, COLUMNS)
+    if rows_hash(records) != about.get("rows"):
+        raise UserError(f"{path} is damaged or of another version: its hash is not that of "
+                        f"{table}.json")  # fmt: skip
+    epochs: dict[tuple[str, str], list[float]] = {}
+    for line in _read(folder / f"{table}_epochs.csv.gz", EPOCH_COLUMNS):
+        told = epochs.setdefault((line["architecture"], line["seed"]), [])
+        told.append(float(line["selection_accuracy"]))
+    found: dict[Indices, list[Row]] = {}
+    for record in sorted(records, key=lambda record: int(record["seed"])):
+        network = tuple(int(part) for part in record["architecture"].split("-"))
+        known = epochs.get((record["architecture"], record["seed"]), [])
+        found.setdefault(network, []).append(_row(record, tuple(known)))
+    return Table(about, {network: tuple(rows) for network, rows in found.items()})
+
+
+def rows_hash(records: Iterable[Mapping[str, Any]]) -> str:
+    """sha256 of all cells, in the order of the columns; the order of rows is nothing to it."""
+    lines = sorted(",".join(str(record[column]) for column in COLUMNS) for record in records)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    found: dict[Indices, list[Row]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if missing := [column for column in NEEDED if column not in (reader.fieldnames or ())]:
-            raise UserError(f"{path} lacks the columns {', '.join(missing)}")
-        for record in reader:
-            network = tuple(int(part) for part in record["network"].split("-"))
-            row = Row(*(float(record[key]) for key in ("score", "accuracy", "seconds")))
-            found.setdefault(network, []).append(row)
-    return Table(about, {network: tuple(rows) for network, rows in found.items()})
+        if lacking := [column for column in columns if column not in (reader.fieldnames or ())]:
+            raise UserError(f"{path} lacks the columns {', '.join(lacking)}")
+        return list(reader)
+
+
+def _row(record: Mapping[str, str], epochs: tuple[float, ...]) -> Row:
+    return Row(
+        selection=float(record["selection_accuracy"]),
+        test=float(record["test_accuracy"]),
+        seconds=float(record["seconds"]),
+        params=int(record["params"]),
+        macs=int(record["macs"]),
+        window_ops=int(record["window_ops"]),
+        latency=float(record["latency"]),
+        epochs=epochs,
+    )
 
 
 def replay_on(
@@ -103,21 +163,34 @@ def replay_on(
     history: list[Tried] = []
     for number in range(trials):
         proposal = proposer.ask()
-        indices = proposal.indices
-        if indices not in table.rows:
-            raise UserError(f"the table lacks network {name(indices)}; train it to the end")
-        rows = table.rows[indices]
+        if proposal.indices not in table.rows:
+            raise UserError(
+                f"the table lacks network {name(proposal.indices)}; train it to the end"
+            )
+        rows = table.rows[proposal.indices]
         row = rows[stream(seed, "row", number) % len(rows)]
-        history.append(Tried(indices, "complete", row.score, 0.0, (), row.seconds))
+        history.append(_trial(proposer, proposal.ticket, proposal.indices, row))
         proposer.tell(proposal.ticket, history[-1])
     return history
+
+
+def _trial(proposer: Proposer, ticket: int, indices: Indices, row: Row) -> Tried:
+    """One that is stopped early costs the share of its epochs. nsga2's second objective is
+    ``window_ops``, in which networks of enhancers differ."""
+    reports: list[float] = []
+    for epoch, score in enumerate(row.epochs if proposer.stops_early else (), 1):
+        reports.append(score)
+        if proposer.report(ticket, epoch, score) and epoch < len(row.epochs):
+            spent = row.seconds * epoch / len(row.epochs)
+            return Tried(indices, "pruned", None, row.window_ops, tuple(reports), spent)
+    return Tried(indices, "complete", row.selection, row.window_ops, tuple(reports), row.seconds)
 
 
 def regrets(table: Table, history: Sequence[Tried]) -> list[float]:
     """After every trial: the best accuracy of the table less that of the network with the
     highest score so far, as shares."""
     best, told, top = table.best(), [], -1.0
-    current = 0.0
+    current = min(table.accuracy(network) for network in table.rows)
     for tried in history:
         if tried.score is not None and tried.score > top:
             top, current = tried.score, table.accuracy(tried.indices)

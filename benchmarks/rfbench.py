@@ -1,0 +1,274 @@
+"""RF-Bench: every network of a small space trained for real, so that searches can be replayed.
+
+    python benchmarks/rfbench.py train --processes 2   # tells its cost; goes on where it stopped
+    python benchmarks/rfbench.py pack                  # rows to reports/rfbench
+    python benchmarks/rfbench.py check --rows 4        # trains rows of the table again
+
+The space: three operators in the six slots of RFNet-6, 729 networks, two training seeds each. A
+row is on disk as soon as it is trained; of one seed all networks get the same images in the same
+order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import itertools
+import multiprocessing
+import random
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tables
+from rfsearch.strategies.tabular import COLUMNS, EPOCH_COLUMNS, name, read_table, rows_hash
+
+SEEDS = (0, 1)
+REPORT = Path(__file__).parent.parent / "reports" / "rfbench"
+WORK = Path("runs/rfbench")
+TABLE = "digits"
+SPACE = """description = "identity, max 5 or avg 5"
+form = "residual"
+operators = [
+  { name = "identity" }, { name = "max_pool", kernel = 5 }, { name = "avg_pool", kernel = 5 }
+]
+"""
+SETTINGS = ("backbone.stem=published", "plan.images=4000", "plan.retrain_epochs=12",
+            "plan.threads=1")  # fmt: skip
+PIXELS = 32
+TIMED = 3
+"""Trainings behind the cost that is told first, where none is done."""
+LATENCY_RUNS = 30
+
+
+@cache
+def opened() -> Any:
+    """The run whose data, recipe and plan all trainings have; nothing of it is written."""
+    from rfsearch.engine.config import Request, settle
+    from rfsearch.engine.run import Silent
+    from rfsearch.engine.start import load_data, prepare
+    from rfsearch.trials import RunFolder
+
+    space = WORK / f"{TABLE}.toml"
+    space.parent.mkdir(parents=True, exist_ok=True)
+    space.write_text(SPACE, encoding="utf-8")
+    config = settle(Request(backbone="rfnet6", space=str(space), image_size=PIXELS, device="cpu",
+                            assignments=SETTINGS))  # fmt: skip
+    return prepare(config, RunFolder(WORK / "none"), load_data(config), Silent())
+
+
+def networks() -> list[tuple[int, ...]]:
+    """All of the space; the last slot changes fastest."""
+    from rfsearch.engine.run import slot_names
+    from rfsearch.spaces import load_space
+
+    run = opened()
+    num = len(load_space(run.config.space).operators)
+    return list(itertools.product(range(num), repeat=len(slot_names(run))))
+
+
+def train(network: tuple[int, ...], seed: int) -> tuple[dict[str, Any], list[float]]:
+    """Train one network; its row of the table, and selection accuracy after every epoch. The test
+    split is read once, at the end."""
+    import torch
+
+    from rfsearch.engine import passes
+    from rfsearch.engine.costs import counted
+    from rfsearch.engine.run import new_training
+    from rfsearch.training.evaluation import accuracy
+
+    run, data = replace(opened(), config=replace(opened().config, seed=seed)), opened().dataset
+    training = new_training(run, "found", 0, architecture(network))
+    epochs, began = [], time.process_time()
+    while not training.finished:
+        training.advance()
+        epochs.append(accuracy(training.network, data.search.selection, run.augmentation))
+    seconds = time.process_time() - began
+    trained = training.network.eval()
+    image = torch.rand(1, data.channels, *data.image_size)
+    latencies = passes.seconds({"": trained}, image, LATENCY_RUNS)[""]
+    row = {
+        "architecture": name(network),
+        "seed": seed,
+        "selection_accuracy": f"{epochs[-1]:.6f}",
+        "test_accuracy": f"{accuracy(trained, data.test, run.augmentation):.6f}",
+        **counted(trained, data.image_size, data.channels),
+        "latency": f"{statistics.median(latencies):.6f}",
+        "seconds": f"{seconds:.2f}",
+    }
+    return row, epochs
+
+
+def architecture(network: tuple[int, ...]) -> Any:
+    """Of operators by their places in the space."""
+    from rfsearch.engine.run import describe, slot_names
+    from rfsearch.spaces import load_space
+
+    run = opened()
+    return describe(run, load_space(run.config.space).choose(slot_names(run), network))
+
+
+def train_all(num_processes: int, limit: int | None) -> None:
+    """Train what is missing, in an order that makes any beginning of it a fair sample."""
+    done = {(row["architecture"], row["seed"]) for row in rows()[0]}
+    todo = [(network, seed) for seed in SEEDS for network in shuffled()
+            if (name(network), str(seed)) not in done]  # fmt: skip
+    say_cost(len(todo), num_processes)
+    todo = todo[:limit]
+    began = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, context) as pool:
+        waiting = [pool.submit(train, *one) for one in todo]
+        for number, future in enumerate(as_completed(waiting), 1):
+            row, epochs = future.result()
+            keep(row, epochs)
+            rest = (time.perf_counter() - began) / number * (len(todo) - number)
+            print(
+                f"{number} of {len(todo)}: {row['architecture']} seed {row['seed']} "
+                f"test {float(row['test_accuracy']):.4f}, {rest / 3600:.1f} h left",
+                flush=True,
+            )
+
+
+def shuffled() -> list[tuple[int, ...]]:
+    """Always in the same order."""
+    order = networks()
+    random.Random(0).shuffle(order)
+    return order
+
+
+def keep(row: dict[str, Any], epochs: list[float]) -> None:
+    """The epochs first: a row says that all of a training is there."""
+    for epoch, value in enumerate(epochs, 1):
+        told = (row["architecture"], row["seed"], epoch, f"{value:.6f}")
+        tables.append(WORK / f"{TABLE}_epochs.csv", EPOCH_COLUMNS,
+                      dict(zip(EPOCH_COLUMNS, told, strict=True)))  # fmt: skip
+    tables.append(WORK / f"{TABLE}.csv", COLUMNS, row)
+
+
+def rows() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Rows and epochs that are there, packed or not; a torn last line is cut off."""
+    from rfsearch.trials.history import cut_torn_line
+
+    both = []
+    for suffix in ("", "_epochs"):
+        loose = WORK / f"{TABLE}{suffix}.csv"
+        cut_torn_line(loose)
+        both.append(unpacked(REPORT / f"{TABLE}{suffix}.csv.gz") + tables.read(loose))
+    return unique(both[0], 2), unique(both[1], 3)
+
+
+def unpacked(path: Path) -> list[dict[str, str]]:
+    """Rows of a packed table; none where there is none."""
+    if not path.exists():
+        return []
+    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def unique(found: list[dict[str, str]], num_keys: int) -> list[dict[str, str]]:
+    """One of each key, its first columns; the last one counts, for an earlier one may belong to a
+    training that was stopped before its row was there."""
+    return sorted({tuple(row.values())[:num_keys]: row for row in found}.values(),
+                  key=lambda row: tuple(row.values())[:num_keys])  # fmt: skip
+
+
+def say_cost(todo: int, num_processes: int) -> None:
+    """Expected hours, by the rows there are, else by a few trainings."""
+    told = [float(row["seconds"]) for row in rows()[0]]
+    if not told and todo:
+        chosen = random.Random(1).sample(networks(), TIMED)
+        told = [float(train(network, SEEDS[0])[0]["seconds"]) for network in chosen]
+    each = statistics.mean(told) if told else 0.0
+    hours = todo * each / 3600
+    by_all = hours / num_processes
+    print(f"{todo} trainings of {each:.0f} s: {hours:.1f} hours of a core, {by_all:.1f} hours by "
+          f"{num_processes} processes", flush=True)  # fmt: skip
+
+
+def pack() -> None:
+    """Rows, epochs and what they are of, to reports/rfbench."""
+    from rfsearch.trials import replacing, write_json
+
+    found, epochs = rows()
+    trained = {(row["architecture"], row["seed"]) for row in found}
+    epochs = [row for row in epochs if (row["architecture"], row["seed"]) in trained]
+    for suffix, columns, records in (("", COLUMNS, found), ("_epochs", EPOCH_COLUMNS, epochs)):
+        with replacing(REPORT / f"{TABLE}{suffix}.csv.gz") as partial:
+            partial.write_bytes(gzip.compress(text(columns, records).encode(), mtime=0))
+    write_json(REPORT / f"{TABLE}.json", {**about(), "rows": rows_hash(found)})
+    missing = read_table(REPORT, TABLE).missing
+    print(f"{len(found)} rows packed, {missing} are not trained yet")
+
+
+def text(columns: tuple[str, ...], records: list[dict[str, str]]) -> str:
+    """A table with its heading."""
+    lines = [columns, *(tuple(str(row[column]) for column in columns) for row in records)]
+    return "".join(",".join(line) + "\n" for line in lines)
+
+
+def about() -> dict[str, Any]:
+    """The benchmark's definition; rows of another one are refused."""
+    from rfsearch.engine.compare_plan import definition, digest
+    from rfsearch.engine.environment import environment
+    from rfsearch.engine.run import slot_names
+    from rfsearch.spaces import load_space
+    from rfsearch.trials import read_json
+
+    run = opened()
+    frozen = definition(run.config, environment(run.dataset, "cpu"))
+    for changing in ("commit", "cpu", "platform", "cores"):
+        frozen.pop(changing, None)
+    told = {
+        "backbone": "rfnet6",
+        "slots": list(slot_names(run)),
+        "operators": list(load_space(run.config.space).labels),
+        "seeds": list(SEEDS),
+        "epochs": run.config.plan.retrain_epochs,
+        "definition": frozen,
+        "hash": digest(frozen),
+    }
+    stored = REPORT / f"{TABLE}.json"
+    if stored.exists() and read_json(stored)["hash"] != told["hash"]:
+        raise SystemExit(f"{stored} is of another benchmark; move it away to begin a new table")
+    return told
+
+
+def check(num: int, seed: int) -> None:
+    """Train rows of the table again; on the machine and versions it was made with they are the
+    same to the last digit."""
+    stored, same = rows()[0], 0
+    for row in random.Random(seed).sample(stored, num):
+        network = tuple(int(part) for part in row["architecture"].split("-"))
+        again = train(network, int(row["seed"]))[0]
+        told = [(one["selection_accuracy"], one["test_accuracy"]) for one in (row, again)]
+        same += told[0] == told[1]
+        print(row["architecture"], row["seed"], *told, flush=True)
+    print(f"{same} of {num} are the same")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("train", "pack", "check"))
+    parser.add_argument("--processes", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--limit", type=int, help="trainings now; all by default")
+    parser.add_argument("--rows", type=int, default=4, help="of the table, to be trained again")
+    parser.add_argument("--seed", type=int, default=0, help="which rows are trained again")
+    given = parser.parse_args()
+    if given.what == "train":
+        about()
+        train_all(given.processes, given.limit)
+    elif given.what == "pack":
+        pack()
+    else:
+        check(given.rows, given.seed)
+
+
+if __name__ == "__main__":
+    main()
