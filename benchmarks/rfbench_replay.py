@@ -1,0 +1,215 @@
+"""What strategies find on RF-Bench: a page from the table and from supernets searched for real.
+
+    python benchmarks/rfbench_replay.py search --seeds 10   # supernets; goes on where it stopped
+    python benchmarks/rfbench_replay.py page --seeds 100    # replays; rewrites reports/rfbench
+
+A supernet is searched on the data, the splits and the epochs of the quick plan of rfnet6, in the
+table's space; its cost is the processor's seconds. What it found is looked up in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import rfbench
+import tables
+from ranks import tau
+from rfsearch.strategies.tabular import Table, name, read_table, regrets, replay_on
+
+SUPERNETS = ("pmpl", "pmpl-mixed", "pmpl-masked", "darts", "random-shared")
+REPLAYED = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
+SEARCHED = rfbench.REPORT / "searched.csv"
+COLUMNS = ("strategy", "seed", "architecture", "seconds", "p")
+MARKS = (5, 10, 20, 40)
+"""Trials after which regret is told."""
+
+
+def search(num_seeds: int) -> None:
+    """Supernets of every strategy, one after the other."""
+    done = {(row["strategy"], int(row["seed"])) for row in tables.read(SEARCHED)}
+    for seed, strategy in itertools.product(range(num_seeds), SUPERNETS):
+        if (strategy, seed) not in done:
+            row = searched(strategy, seed)
+            tables.append(SEARCHED, COLUMNS, row)
+            print(*row.values(), flush=True)
+
+
+def searched(strategy: str, seed: int) -> dict[str, Any]:
+    """One search: what it found, and p of every operator in every slot before the deadline."""
+    from rfsearch.engine.run import new_search
+    from rfsearch.training.fit import silent
+
+    run = rfbench.opened()
+    config = replace(run.config, strategy=strategy, seed=seed)
+    searching = new_search(replace(run, config=config))
+    began, p = time.process_time(), {}
+    while not searching.finished:
+        line = searching.advance(silent)
+        p = line["p"] if line.get("stage") == "search" else p
+    seconds = time.process_time() - began
+    labels = config.operators
+    found = tuple(labels.index(choice.label) for choice in searching.choices())
+    told = "|".join(" ".join(f"{value:.4f}" for value in slot) for slot in p.values())
+    return {"strategy": strategy, "seed": seed, "architecture": name(found),
+            "seconds": f"{seconds:.1f}", "p": told}  # fmt: skip
+
+
+def replayed(table: Table, strategy: str, num_seeds: int) -> tuple[Any, Any]:
+    """Regrets in points, (seeds, trials), and seconds that went by, alike."""
+    from rfsearch.strategies.optuna_samplers import SamplingSettings
+
+    told, spent = [], []
+    for seed in range(num_seeds):
+        history = replay_on(table, strategy, MARKS[-1], seed, SamplingSettings())
+        told.append([100 * one for one in regrets(table, history)])
+        spent.append(np.cumsum([tried.seconds for tried in history]))
+    return np.array(told), np.array(spent)
+
+
+def trials_within(spent: Any, seconds: float) -> Any:
+    """How many trials of each search were begun within so many seconds, at least one."""
+    return np.maximum((spent < seconds).sum(axis=1), 1)
+
+
+def black_boxes(told: dict[str, tuple[Any, Any]]) -> list[str]:
+    """Regret after so many trials, and its sd over searches."""
+    columns = ["strategy", *(f"{mark} trials" for mark in MARKS), "hours of a core"]
+    rows = [
+        [strategy, *(spread(regret[:, mark - 1]) for mark in MARKS),
+         f"{spent[:, -1].mean() / 3600:.2f}"]
+        for strategy, (regret, spent) in told.items()
+    ]  # fmt: skip
+    return tables.markdown(columns, rows)
+
+
+def supernets(table: Table, told: dict[str, tuple[Any, Any]]) -> list[str]:
+    """What each found, and what random search and tpe had by then."""
+    columns = ("strategy", "searches", "test accuracy, %", "regret", "mean rank", "τ of p",
+               "random at its cost", "tpe at its cost")  # fmt: skip
+    rows = tables.read(SEARCHED)
+    return tables.markdown(columns, [
+        of_supernet(strategy, [row for row in rows if row["strategy"] == strategy], table, told)
+        for strategy in dict.fromkeys(row["strategy"] for row in rows)
+    ])  # fmt: skip
+
+
+def of_supernet(
+    strategy: str, rows: list[dict[str, str]], table: Table, told: dict[str, tuple[Any, Any]]
+) -> list[object]:
+    """One row of them."""
+    order = sorted(table.rows, key=table.accuracy, reverse=True)
+    found = [tuple(map(int, row["architecture"].split("-"))) for row in rows]
+    values = 100 * np.array([table.accuracy(one) for one in found])
+    seconds = float(np.mean([float(row["seconds"]) for row in rows]))
+    rank = np.mean([order.index(one) + 1 for one in found])
+    taus = [known for row in rows if (known := tau_of_p(table, row["p"])) is not None]
+    equal = [at_cost(*told[other], seconds) for other in ("random", "tpe")]
+    return [strategy, len(rows), spread(values), spread(100 * table.best() - values),
+            f"{rank:.0f}", spread(taus) if taus else "", *equal]  # fmt: skip
+
+
+def at_cost(regret: Any, spent: Any, seconds: float) -> str:
+    """Mean regret of a strategy that samples when so many seconds are gone."""
+    num = trials_within(spent, seconds)
+    return f"{np.mean([line[n - 1] for line, n in zip(regret, num, strict=True)]):.2f}"
+
+
+def tau_of_p(table: Table, told: str) -> float | None:
+    """Kendall's τ over all networks between Σ log p and accuracy; None of a strategy without p."""
+    if not told:
+        return None
+    p = np.array([[float(value) for value in slot.split()] for slot in told.split("|")])
+    logs = np.log(np.maximum(p, 1e-4))
+    scores = [sum(logs[slot, k] for slot, k in enumerate(one)) for one in table.rows]
+    return tau(np.array(scores), np.array([table.accuracy(one) for one in table.rows]))
+
+
+def spread(values: Sequence[float] | Any) -> str:
+    """Mean ± sd."""
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+
+
+def controls(table: Table) -> list[str]:
+    """One operator everywhere, and a network drawn at random."""
+    slots, every = len(table.shape.slots), [table.accuracy(one) for one in table.rows]
+    told = [(f"{operator} everywhere", [table.accuracy((k,) * slots)])
+            for k, operator in enumerate(table.about["operators"])
+            if (k,) * slots in table.rows]  # fmt: skip
+    told += [("drawn at random", every), ("best of all", [table.best()])]
+    means = {what: 100 * np.mean(values) for what, values in told}
+    rows = [(what, f"{mean:.2f}", f"{100 * table.best() - mean:.2f}")
+            for what, mean in means.items()]  # fmt: skip
+    return tables.markdown(("control", "test accuracy, %", "regret"), rows)
+
+
+def worths(table: Table) -> list[str]:
+    """What each operator is worth in each slot, against the mean of all networks, in points."""
+    values = {one: 100 * table.accuracy(one) for one in table.rows}
+    mean, rows = np.mean(list(values.values())), []
+    for k, operator in enumerate(table.about["operators"]):
+        held = [[value for one, value in values.items() if one[slot] == k]
+                for slot in range(len(table.shape.slots))]  # fmt: skip
+        rows.append([operator, *(f"{np.mean(one) - mean:+.2f}" if one else "" for one in held)])
+    return tables.markdown(("operator", *table.shape.slots), rows)
+
+
+def page(num_seeds: int) -> None:
+    """reports/rfbench/README.md; of a table that is not finished, what it has."""
+    table = read_table(rfbench.REPORT, rfbench.TABLE)
+    lines = [*heading(table), "", "## Controls", "", *controls(known(table)), "",
+             "## What an operator is worth by slot", "", *worths(known(table))]  # fmt: skip
+    if not table.missing:
+        told = {strategy: replayed(table, strategy, num_seeds) for strategy in REPLAYED}
+        lines += ["", f"## Strategies that sample, {num_seeds} replays each", "",
+                  *black_boxes(told), "", "## Supernets", "", *supernets(table, told)]  # fmt: skip
+    lines += ["", "Made by `python benchmarks/rfbench.py train`, `pack`, and "
+              "`python benchmarks/rfbench_replay.py search`, `page`."]  # fmt: skip
+    (rfbench.REPORT / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def heading(table: Table) -> list[str]:
+    """What was trained, and how much of the differences is noise."""
+    networks = table.shape.num_operators ** len(table.shape.slots)
+    lines = [
+        "# RF-Bench: every network of a small receptive-field space, trained",
+        "",
+        f"{' / '.join(table.about['operators'])} in the six slots of RFNet-6: {networks} "
+        f"networks, {len(table.about['seeds'])} training seeds each, {table.about['epochs']} "
+        "epochs on",
+        "cluttered digits. Regret is in points of test accuracy below the best network, by the "
+        "mean of its seeds.",
+        "",
+    ]
+    if table.missing:
+        lines += [f"**Not finished: {table.missing} trainings are missing.** What stands here is "
+                  "of the networks that", "are trained; searches are replayed when all are.",
+                  ""]  # fmt: skip
+    ceiling = table.noise_ceiling()
+    return [*lines, f"Kendall's τ between training seeds (noise ceiling): {ceiling:.2f}."]
+
+
+def known(table: Table) -> Table:
+    """The networks whose seeds are all trained."""
+    num = len(table.about["seeds"])
+    return replace(table, rows={one: rows for one, rows in table.rows.items() if len(rows) == num})
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("search", "page"))
+    parser.add_argument("--seeds", type=int, default=100, help="searches of every strategy")
+    given = parser.parse_args()
+    (search if given.what == "search" else page)(given.seeds)
+
+
+if __name__ == "__main__":
+    main()
