@@ -33,10 +33,11 @@ SEEDS = (0, 1)
 REPORT = Path(__file__).parent.parent / "reports" / "rfbench"
 WORK = Path("runs/rfbench")
 TABLE = "digits"
-SPACE = """description = "identity, max 3 or avg 3, in the published form"
-form = "paper"
+FORM = "paper"
+SPACE = """description = "identity, max 3 or avg 3"
+form = "{form}"
 operators = [
-  { name = "identity" }, { name = "max_pool", kernel = 3 }, { name = "avg_pool", kernel = 3 }
+  {{ name = "identity" }}, {{ name = "max_pool", kernel = 3 }}, {{ name = "avg_pool", kernel = 3 }}
 ]
 """
 SETTINGS = ("backbone.stem=published", "plan.images=4000", "plan.retrain_epochs=8",
@@ -48,16 +49,16 @@ LATENCY_RUNS = 30
 
 
 @cache
-def opened() -> Any:
+def opened(form: str = FORM) -> Any:
     """The run whose data, recipe and plan all trainings have; nothing of it is written."""
     from rfsearch.engine.config import Request, settle
     from rfsearch.engine.run import Silent
     from rfsearch.engine.start import load_data, prepare
     from rfsearch.trials import RunFolder
 
-    space = WORK / f"{TABLE}.toml"
+    space = WORK / f"{TABLE if form == FORM else form}.toml"
     space.parent.mkdir(parents=True, exist_ok=True)
-    space.write_text(SPACE, encoding="utf-8")
+    space.write_text(SPACE.format(form=form), encoding="utf-8")
     config = settle(Request(backbone="rfnet6", space=str(space), image_size=PIXELS, device="cpu",
                             assignments=SETTINGS))  # fmt: skip
     return prepare(config, RunFolder(WORK / "none"), load_data(config), Silent())
@@ -73,7 +74,9 @@ def networks() -> list[tuple[int, ...]]:
     return list(itertools.product(range(num), repeat=len(slot_names(run))))
 
 
-def train(network: tuple[int, ...], seed: int) -> tuple[dict[str, Any], list[float]]:
+def train(
+    network: tuple[int, ...], seed: int, form: str = FORM
+) -> tuple[dict[str, Any], list[float]]:
     """Train one network; its row of the table, and selection accuracy after every epoch. The test
     split is read once, at the end."""
     import torch
@@ -83,8 +86,9 @@ def train(network: tuple[int, ...], seed: int) -> tuple[dict[str, Any], list[flo
     from rfsearch.engine.run import new_training
     from rfsearch.training.evaluation import accuracy
 
-    run, data = replace(opened(), config=replace(opened().config, seed=seed)), opened().dataset
-    training = new_training(run, "found", 0, architecture(network))
+    run = opened(form)
+    data, run = run.dataset, replace(run, config=replace(run.config, seed=seed))
+    training = new_training(run, "found", 0, architecture(network, form))
     epochs, began = [], time.process_time()
     while not training.finished:
         training.advance()
@@ -105,19 +109,19 @@ def train(network: tuple[int, ...], seed: int) -> tuple[dict[str, Any], list[flo
     return row, epochs
 
 
-def architecture(network: tuple[int, ...]) -> Any:
+def architecture(network: tuple[int, ...], form: str = FORM) -> Any:
     """Of operators by their places in the space."""
     from rfsearch.engine.run import describe, slot_names
     from rfsearch.spaces import load_space
 
-    run = opened()
+    run = opened(form)
     return describe(run, load_space(run.config.space).choose(slot_names(run), network))
 
 
 def train_all(num_processes: int, limit: int | None) -> None:
     """Train what is missing, in an order that makes any beginning of it a fair sample."""
     done = {(row["architecture"], row["seed"]) for row in rows()[0]}
-    todo = [(network, seed) for seed in SEEDS for network in shuffled()
+    todo = [(network, seed) for network in shuffled() for seed in SEEDS
             if (name(network), str(seed)) not in done]  # fmt: skip
     say_cost(len(todo), num_processes)
     todo = todo[:limit]
