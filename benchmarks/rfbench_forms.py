@@ -2,9 +2,9 @@
 
     python benchmarks/rfbench_forms.py --networks 24   # goes on where it stopped
 
-The first networks of RF-Bench, in the published form as the table has them and in the residual one,
-two seeds each, by one recipe: the spread of their means, the noise of a training, and how the two
-seeds rank them.
+The first networks of RF-Bench, in the published form as the table has them and in the residual
+one, two seeds each, by one recipe: the spread of their means, the noise of a training, and how the
+two seeds rank them.
 """
 
 from __future__ import annotations
