@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -68,6 +69,7 @@ def open_run(
         where = {key: config.settings[key] for key in WHERE}
         settled = replace(stored, settings={**stored.settings, **where}) if stored else config
         run = prepare(settled, folder, dataset, progress, together)
+        check_children(run)
     check_alike(run, shares)
     if stored is not None:
         return replace(costed(run), executor=made, kept=keep(folder, request.storage))
@@ -85,6 +87,15 @@ def open_run(
     )
     write_json(folder.config, run.config.to_json())
     return replace(run, executor=made, kept=study)
+
+
+def check_children(run: Run) -> None:
+    """A run that trains found and plain side by side may start a process."""
+    if run.side_by_side and multiprocessing.current_process().daemon:
+        raise UserError(
+            "this process may start no other (it is one of a multiprocessing.Pool, say), so found "
+            "and plain cannot be trained side by side; use --set plan.retrain_processes=1"
+        )
 
 
 def check_alike(run: Run, shares: Shares) -> None:

@@ -102,6 +102,14 @@ def test_on_an_accelerator_one_after_the_other(begin, tmp_path):
     assert not replace(opened, fabric=Elsewhere()).side_by_side
 
 
+def test_a_process_that_may_start_no_other_is_told_at_once(begin, tmp_path, monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(UserError, match=r"may start no other.* --set plan.retrain_processes=1"):
+        begin(tmp_path / "run", settings=SIDE_BY_SIDE)
+    assert not (tmp_path / "run").exists()
+    begin(tmp_path / "run")
+
+
 def test_expected_seconds_are_those_of_the_longer_one():
     seconds = {"search": 60.0, "found": 30.0, "plain": 25.0}
     phases = tuple(Phase(name, 2, 20, taken) for name, taken in seconds.items())
