@@ -200,6 +200,7 @@ def pack() -> None:
     """Rows, epochs and what they are of, to reports/rfbench."""
     from rfsearch.trials import replacing, write_json
 
+    refuse_others()
     found, epochs = rows()
     trained = {(row["architecture"], row["seed"]) for row in found}
     epochs = [row for row in epochs if (row["architecture"], row["seed"]) in trained]
@@ -218,18 +219,17 @@ def text(columns: tuple[str, ...], records: list[dict[str, str]]) -> str:
 
 
 def about() -> dict[str, Any]:
-    """The benchmark's definition; rows of another one are refused."""
+    """The benchmark's definition."""
     from rfsearch.engine.compare_plan import definition, digest
     from rfsearch.engine.environment import environment
     from rfsearch.engine.run import slot_names
     from rfsearch.spaces import load_space
-    from rfsearch.trials import read_json
 
     run = opened()
     frozen = definition(run.config, environment(run.dataset, "cpu"))
     for changing in ("commit", "cpu", "platform", "cores"):
         frozen.pop(changing, None)
-    told = {
+    return {
         "backbone": "rfnet6",
         "slots": list(slot_names(run)),
         "operators": list(load_space(run.config.space).labels),
@@ -238,10 +238,15 @@ def about() -> dict[str, Any]:
         "definition": frozen,
         "hash": digest(frozen),
     }
+
+
+def refuse_others() -> None:
+    """Rows of another benchmark than the packed one do not go into its table."""
+    from rfsearch.trials import read_json
+
     stored = REPORT / f"{TABLE}.json"
-    if stored.exists() and read_json(stored)["hash"] != told["hash"]:
+    if stored.exists() and read_json(stored)["hash"] != about()["hash"]:
         raise SystemExit(f"{stored} is of another benchmark; move it away to begin a new table")
-    return told
 
 
 def check(num: int, seed: int) -> None:
@@ -267,7 +272,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which rows are trained again")
     given = parser.parse_args()
     if given.what == "train":
-        about()
+        refuse_others()
         train_all(given.processes, given.limit)
     elif given.what == "pack":
         pack()

@@ -1,0 +1,83 @@
+"""RF-Bench: rows are packed as they were kept, and what strategies found is told by numbers that
+are written out here."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import rfbench
+import rfbench_replay
+from rfsearch.strategies.tabular import COLUMNS, Row, Table, read_table
+from rfsearch.trials import write_json
+
+NETWORKS = list(itertools.product(range(2), repeat=2))
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Where rows are kept and packed, both empty."""
+    monkeypatch.setattr(rfbench, "WORK", tmp_path / "work")
+    monkeypatch.setattr(rfbench, "REPORT", tmp_path / "report")
+    about = {"slots": ["a", "b"], "operators": ["x", "y"], "seeds": [0], "hash": "this"}
+    monkeypatch.setattr(rfbench, "about", lambda: about)
+    return tmp_path
+
+
+def row(network, accuracy):
+    told = (rfbench.name(network), 0, f"{accuracy:.6f}", f"{accuracy - 0.1:.6f}", 5, 60, 7,
+            "0.001", "2.50")  # fmt: skip
+    return dict(zip(COLUMNS, told, strict=True))
+
+
+def test_rows_are_packed_as_they_were_kept(places):
+    for network in NETWORKS[:3]:
+        rfbench.keep(row(network, 0.5), [0.3, 0.5])
+    rfbench.pack()
+    rfbench.keep(row(NETWORKS[3], 0.75), [0.25])  # stopped: its row is lost, its epoch is not
+    lines = (places / "work" / "digits.csv").read_text().splitlines()
+    (places / "work" / "digits.csv").write_text("\n".join(lines[:-1]) + "\n1-1,0,0.7")
+    rfbench.rows()  # as every training begins
+    rfbench.keep(row(NETWORKS[3], 0.75), [0.5, 0.75])
+    rfbench.pack()
+    table = read_table(places / "report")
+    assert not table.missing
+    assert table.rows[(1, 1)] == (Row(0.75, 0.65, 2.5, 5, 60, 7, 0.001, (0.5, 0.75)),)
+    assert table.rows[(0, 1)][0].epochs == (0.3, 0.5)
+
+
+def test_rows_of_another_benchmark_are_refused(places):
+    write_json(places / "report" / "digits.json", {"hash": "another"})
+    with pytest.raises(SystemExit, match="of another benchmark; move it away"):
+        rfbench.pack()
+
+
+def made(values):
+    rows = {one: (Row(v, v, 4.0, 5, 60, 7, 0.001, ()),) for one, v in values.items()}
+    return Table({"slots": ["a", "b"], "operators": ["x", "y"], "seeds": [0]}, rows)
+
+
+def test_p_ranks_networks_by_the_product_over_slots():
+    table = made(dict(zip(NETWORKS, (0.1, 0.3, 0.2, 0.4), strict=True)))
+    assert rfbench_replay.tau_of_p(table, "0.4 0.6|0.1 0.9") == pytest.approx(1)
+    assert rfbench_replay.tau_of_p(table, "0.6 0.4|0.9 0.1") == pytest.approx(-1)
+    assert rfbench_replay.tau_of_p(table, "") is None
+
+
+def test_equal_cost_counts_trials_that_had_begun():
+    regret = np.array([[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]])
+    spent = np.array([[4.0, 8.0, 12.0], [4.0, 6.0, 8.0]])
+    assert rfbench_replay.at_cost(regret, spent, 8.5) == f"{(2.0 + 4.0) / 2:.2f}"
+    assert rfbench_replay.at_cost(regret, spent, 1.0) == f"{(3.0 + 6.0) / 2:.2f}"
+
+
+def test_worth_of_an_operator_is_against_the_mean():
+    table = made(dict(zip(NETWORKS, (0.1, 0.3, 0.2, 0.4), strict=True)))
+    lines = rfbench_replay.worths(table)
+    assert lines[2:] == ["| x | -5.00 | -10.00 |", "| y | +5.00 | +10.00 |"]
+    assert rfbench_replay.controls(table)[2:] == [
+        "| x everywhere | 10.00 | 30.00 |", "| y everywhere | 40.00 | 0.00 |",
+        "| drawn at random | 25.00 | 15.00 |", "| best of all | 40.00 | 0.00 |",
+    ]  # fmt: skip
