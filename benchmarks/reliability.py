@@ -27,6 +27,7 @@ MEASURED = {
         'soak.py --kills 7 --seed 2 --when late --only "compare, two workers"',
         'soak.py --kills 21 --seed 3 --when late --only "run pmpl"',
         "soak.py --kills 12 --seed 4 --when last",
+        'soak.py --kills 9 --seed 6 --only "run pmpl, side by side"',
     ),
     "checkpoints": ("checkpoint_overhead.py",),
     "ray_scaling": ("ray_scaling.py",),
