@@ -1,10 +1,14 @@
-/* The mixture of nested pools in two passes over one block of channels (notation: fused.py).
+/* The mixture of nested pools in two passes over the batch, and two back (notation: fused.py).
 
-   A tile holds some channels of one image as [height][width][lanes]. A neighbour along the width
-   is `lanes` away, one along the height `width * lanes`, so one function serves either axis, and
-   every inner loop runs over memory that lies side by side. No sum crosses a channel or depends
-   on how channels are cut into blocks: the result is the same for any number of threads. */
+   A block is the channels that fit one vector; a tile is a block of one image,
+   or of a stack of small ones, as [image][height][width]. An image's blocks follow one another, so
+   that its pages are near; what slides along a line keeps its window in registers; and a base is
+   used as soon as it is made. No sum crosses a channel: the result is the same for any number of
+   threads. */
 
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,14 +18,25 @@
 #define REAL float
 #endif
 
+#if defined __AVX512F__
+#define BYTES 64
+#elif defined __AVX__
+#define BYTES 32
+#else
+#define BYTES 16 /* a wider vector than the processor has would be taken apart, number by number */
+#endif
+
 enum {
-    LANES = 32 / sizeof(REAL), /* of one vector */
-    STEP = 64 / sizeof(REAL),  /* channels of a cache line: blocks are multiples of it */
-    TILE = 2048,               /* numbers of a tile aimed at: a few of them fit the first cache */
+    LANES = BYTES / sizeof(REAL), /* channels of a block */
     FOLD = 64,                 /* pixels that are summed in REAL before they go to a double */
+    NEAR = 3,                  /* reach of the windows that are kept in registers */
+    MOST = 64,                 /* bases there is room for */
+    APART = 5,                 /* vectors between tiles, lest they share sets of the first cache */
 };
 
-typedef REAL vec __attribute__((vector_size(32), aligned(sizeof(REAL)), may_alias));
+typedef REAL vec __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
+typedef __typeof__((vec){0} > (vec){0}) mask;
+typedef double sums[LANES];
 
 typedef struct { /* a map (N, C, H, W) of any strides, counted in numbers */
     REAL *data;
@@ -37,14 +52,18 @@ typedef struct {
 } Shape;
 
 typedef struct { /* what one thread works with */
-    int64_t height, width, pixels, lanes, valid, maxima, averages;
-    REAL *x, *g, *u, *d, *line; /* tiles */
-    REAL *rows, *pools;         /* row maxima T_1..; M_1.. and then A_1.. */
-    REAL *inverse;              /* 1 / columns in a window, for each A_s, [width][lanes] */
-    REAL *area;                 /* 1 / pixels in a window, for each A_s, [height][width] */
-    REAL *nan, *zero;           /* a row of each */
-    REAL *shift, *slope, *pull, *push; /* [base][lanes] */
-    double *sum, *square, *total;
+    int64_t height, width, map;        /* map: pixels of an image */
+    int64_t stack, pixels, size;       /* images of a tile, its pixels, vectors to the next tile */
+    int64_t maxima, averages;
+    int64_t first, blocks;             /* of channels */
+    int64_t channel, valid;            /* of the block at hand: its first, how many */
+    int asked[MOST];                   /* bases that are a candidate */
+    vec *x, *g, *u, *d;                /* tiles */
+    vec *rows, *pools;                 /* tiles of row maxima T_1.., and of M_1.. */
+    vec *above, *line;                 /* rows */
+    REAL *area;                        /* 1 / pixels in a window, for each A_s, [height][width] */
+    vec *vecs, *shift, *slope, *pull, *push;   /* of all blocks; of the one at hand, [base] */
+    sums *doubles, *sum, *square, *total;      /* likewise; the total is one */
 } Work;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -55,412 +74,443 @@ static int64_t inside(int64_t at, int64_t reach, int64_t length) {
     return least(length, at + reach + 1) - most(0, at - reach);
 }
 
-static int64_t block(const Shape *s) {
-    int64_t share = (s->channels + s->threads - 1) / s->threads;
-    int64_t wanted = most(1, TILE / (s->height * s->width * STEP)) * STEP;
-    return least(wanted, (share + STEP - 1) / STEP * STEP);
-}
-
 static int64_t bases(const Shape *s) { return 1 + s->maxima + s->averages; }
 
-static const REAL *base_of(const Work *w, int64_t b) {
-    return b ? w->pools + (b - 1) * w->pixels * w->lanes : w->x;
+static const vec *base_of(const Work *w, int64_t b) {
+    return b ? w->pools + (b - 1) * w->size : w->x;
 }
 
-/* Elementwise ---------------------------------------------------------------------------- */
+/* Compilers know a maximum of scalars, and not of vectors. */
+static inline vec larger(vec a, vec b) {
+#if defined __AVX512F__
+    if (sizeof(REAL) == 4) return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+    return (vec)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined __AVX__
+    if (sizeof(REAL) == 4) return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+    return (vec)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+    mask first = a > b;
+    return (vec)((first & (mask)a) | (~first & (mask)b));
+#endif
+}
 
-static void max3(REAL *restrict out, const REAL *a, const REAL *b, const REAL *c, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        REAL m = a[i] > b[i] ? a[i] : b[i];
-        out[i] = m > c[i] ? m : c[i];
+static inline vec where(mask yes, vec a) { return (vec)(yes & (mask)a); }
+
+/* Along a row, or a line whose positions are `step` apart -------------------------------- */
+
+static inline void slide_max(vec *out, const vec *in, int64_t length) {
+    vec before = in[0], here = in[0];
+    for (int64_t i = 0; i + 1 < length; i++) {
+        vec after = in[i + 1];
+        out[i] = larger(larger(before, here), after);
+        before = here, here = after;
+    }
+    out[length - 1] = larger(before, here);
+}
+
+/* out = the share each x has in u, the gradient of m, the maxima of three neighbours in x: of
+   those that tie the first has it all. */
+static inline void slide_spread(vec *out, const vec *u, const vec *m, const vec *x, int64_t length,
+                                int64_t step) {
+    vec before, here = *x;
+    mask top = here == *m;                              /* nothing stands before the first */
+    vec back = where(top, *u), own = where(~top, *u);   /* what i - 1, and i, have so far */
+    for (int64_t i = 1; i < length; i++, out += step) {
+        u += step, m += step, x += step;
+        before = here, here = *x;
+        mask first = before == *m, second = ~first & (here == *m);
+        *out = back + where(first, *u);
+        back = own + where(second, *u);
+        own = where(~first & ~second, *u);
+    }
+    *out = back;
+}
+
+/* out = the sums of windows of a row, cut at its ends; near ones stay in registers. */
+static inline __attribute__((always_inline)) void
+slide_sum_near(vec *out, const vec *in, int64_t length, const int reach) {
+    vec none = {0}, window[2 * NEAR + 1];
+    for (int t = 0; t <= 2 * reach; t++) {
+        int at = t - reach - 1;
+        window[t] = at >= 0 && at < length ? in[at] : none;
+    }
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < length; i++) {
+        for (int t = 0; t < 2 * reach; t++) window[t] = window[t + 1];
+        window[2 * reach] = i + reach < length ? in[i + reach] : none;
+        vec sum = window[0];
+        for (int t = 1; t <= 2 * reach; t++) sum += window[t];
+        out[i] = sum;
     }
 }
 
-static void add(REAL *restrict out, const REAL *restrict in, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] += in[i];
+static void slide_sum(vec *out, const vec *in, int64_t length, int64_t reach) {
+    switch (reach) {
+    case 1: slide_sum_near(out, in, length, 1); return;
+    case 2: slide_sum_near(out, in, length, 2); return;
+    case 3: slide_sum_near(out, in, length, 3); return;
+    }
+    for (int64_t i = 0; i < length; i++) {
+        int64_t from = most(0, i - reach), many = inside(i, reach, length);
+        vec sum = in[from];
+        for (int64_t t = 1; t < many; t++) sum += in[from + t];
+        out[i] = sum;
+    }
 }
 
-static void add2(REAL *restrict out, const REAL *a, const REAL *b, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] += a[i] + b[i];
+/* out = the sum of `taps` rows that follow one another. */
+static inline __attribute__((always_inline)) void
+sum_rows_of(vec *out, const vec *in, int64_t width, const int64_t taps) {
+    for (int64_t j = 0; j < width; j++) {
+        vec sum = in[j];
+        for (int64_t t = 1; t < taps; t++) sum += in[t * width + j];
+        out[j] = sum;
+    }
 }
 
-/* The sum of `taps` rows that follow one another: added to out, or times scale and an array. */
-static void sum_rows(REAL *restrict out, const REAL *restrict in, int64_t taps, int64_t n,
-                     REAL scale, const REAL *restrict by) {
-    const REAL *a = in, *b = a + n, *c = b + n, *d = c + n, *e = d + n, *f = e + n, *h = f + n;
-#define OVER(SUM)                                                                                 \
-    if (by) for (int64_t i = 0; i < n; i++) out[i] = (SUM) * (scale * by[i]);                     \
-    else for (int64_t i = 0; i < n; i++) out[i] += (SUM)
+static void sum_rows(vec *out, const vec *in, int64_t width, int64_t taps) {
     switch (taps) {
-    case 1: OVER(a[i]); return;
-    case 2: OVER(a[i] + b[i]); return;
-    case 3: OVER(a[i] + b[i] + c[i]); return;
-    case 4: OVER(a[i] + b[i] + c[i] + d[i]); return;
-    case 5: OVER(a[i] + b[i] + c[i] + d[i] + e[i]); return;
-    case 6: OVER(a[i] + b[i] + c[i] + d[i] + e[i] + f[i]); return;
-    case 7: OVER(a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + h[i]); return;
+    case 2: sum_rows_of(out, in, width, 2); return;
+    case 3: sum_rows_of(out, in, width, 3); return;
+    case 4: sum_rows_of(out, in, width, 4); return;
+    case 5: sum_rows_of(out, in, width, 5); return;
+    case 6: sum_rows_of(out, in, width, 6); return;
+    case 7: sum_rows_of(out, in, width, 7); return;
     }
-    if (by) memset(out, 0, n * sizeof(REAL));
-    for (int64_t t = 0; t < taps; t++) add(out, in + t * n, n);
-    for (int64_t i = 0; by && i < n; i++) out[i] *= scale * by[i];
-#undef OVER
-}
-
-/* The gradient that one position x0 of a line has from the maxima of three windows: mp, the one
-   after it, where it is the first tap; mc, its own; mm, the one before, where it is the last.
-   Of taps that tie the first has it all. A comparison with NaN tells that a tap is not there. */
-static void spread(REAL *restrict out, const REAL *up, const REAL *uc, const REAL *um,
-                   const REAL *mp, const REAL *mc, const REAL *mm,
-                   const REAL *x0, const REAL *x1, const REAL *x2, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        REAL after = x0[i] == mp[i] ? up[i] : 0;
-        REAL own = (x0[i] == mc[i]) & (x1[i] != mc[i]) ? uc[i] : 0;
-        REAL before = (x1[i] != mm[i]) & (x2[i] != mm[i]) ? um[i] : 0;
-        out[i] = after + own + before;
-    }
-}
-
-/* Along one axis ------------------------------------------------------------------------- */
-
-static void slide_max(REAL *out, const REAL *in, int64_t length, int64_t span) {
-    const REAL *end = in + (length - 1) * span;
-    max3(out, in, in, length > 1 ? in + span : in, span);
-    if (length > 2) max3(out + span, in, in + span, in + 2 * span, (length - 2) * span);
-    if (length > 1) max3(out + (length - 1) * span, end - span, end, end, span);
-}
-
-static void slide_spread(REAL *out, const REAL *u, const REAL *m, const REAL *x,
-                         const Work *w, int64_t length, int64_t span) {
-    for (int64_t i = 0, many; i < length; i += many) {
-        many = i == 2 && length > 3 ? length - 3 : 1; /* positions with all three windows */
-        int64_t at = i * span;
-        spread(out + at, i + many < length ? u + at + span : w->zero, u + at,
-               i ? u + at - span : w->zero, i + many < length ? m + at + span : w->nan, m + at,
-               i ? m + at - span : w->nan, x + at, i ? x + at - span : w->nan,
-               i > 1 ? x + at - 2 * span : w->nan, many * span);
-    }
-}
-
-/* What stands `by` positions before and after is added, along each row. */
-static void add_both_sides(REAL *out, const REAL *in, const Work *w, int64_t by) {
-    int64_t span = w->width * w->lanes, shift = by * w->lanes;
-    int64_t both = span - 2 * shift, one = least(shift, span - shift);
-    for (int64_t i = 0; i < w->height && one > 0; i++, out += span, in += span) {
-        add(out, in + shift, one);
-        if (both > 0) add2(out + shift, in, in + 2 * shift, both);
-        add(out + span - one, in + span - one - shift, one);
-    }
-}
-
-/* Windows of 2s + 1 rows, cut at the border: out = their means, of the columns' too; or out += sums. */
-static void slide_sum(REAL *out, const REAL *in, const Work *w, int64_t s, int means) {
-    int64_t span = w->width * w->lanes;
-    for (int64_t i = 0; i < w->height; i++) {
-        int64_t low = most(0, i - s), taps = inside(i, s, w->height);
-        sum_rows(out + i * span, in + low * span, taps, span, (REAL)1 / taps,
-                 means ? w->inverse + (s - 1) * span : NULL);
-    }
+    sum_rows_of(out, in, width, taps);
 }
 
 /* Over tiles ----------------------------------------------------------------------------- */
 
-static void load(REAL *tile, const Work *w, const Map *map, int64_t image, int64_t channel) {
-    const REAL *from = map->data + image * map->stride[0] + channel * map->stride[1];
-    int64_t step = map->stride[1], whole = step == 1 && w->valid == w->lanes;
-    for (int64_t i = 0; i < w->height; i++)
-        for (int64_t j = 0; j < w->width; j++, tile += w->lanes) {
-            const REAL *at = from + i * map->stride[2] + j * map->stride[3];
-            for (int64_t l = 0; whole && l < w->lanes; l += LANES)
-                *(vec *)(tile + l) = *(const vec *)(at + l);
-            for (int64_t l = 0; !whole && l < w->lanes; l++)
-                tile[l] = l < w->valid ? at[l * step] : 0;
-        }
-}
+#define EACH_IMAGE for (int64_t o = 0; o < w->pixels; o += w->map)
+#define EACH_PIXEL for (int64_t i = 0, end = w->pixels; i < end; i++)
 
-static void store(const REAL *tile, const Work *w, const Map *map, int64_t image, int64_t channel) {
-    REAL *into = map->data + image * map->stride[0] + channel * map->stride[1];
-    int64_t step = map->stride[1], whole = step == 1 && w->valid == w->lanes;
-    for (int64_t i = 0; i < w->height; i++)
-        for (int64_t j = 0; j < w->width; j++, tile += w->lanes) {
-            REAL *at = into + i * map->stride[2] + j * map->stride[3];
-            for (int64_t l = 0; whole && l < w->lanes; l += LANES)
-                *(vec *)(at + l) = *(const vec *)(tile + l);
-            for (int64_t l = 0; !whole && l < w->valid; l++) at[l * step] = tile[l];
-        }
-}
-
-/* All v_b of the tile x. */
-static void pool(Work *w) {
-    int64_t span = w->width * w->lanes, size = w->height * span;
-    const REAL *last = w->x;
-    for (int64_t r = 0; r < w->maxima; r++) {
-        REAL *rows = w->rows + r * size, *out = w->pools + r * size;
+static void load(vec *tile, const Work *w, const Map *map, int64_t image) {
+    const REAL *from = map->data + image * map->stride[0] + w->channel * map->stride[1];
+    int64_t step = map->stride[1], whole = step == 1 && w->valid == LANES;
+    EACH_IMAGE {
         for (int64_t i = 0; i < w->height; i++)
-            slide_max(rows + i * span, last + i * span, w->width, w->lanes);
-        slide_max(out, rows, w->height, span);
-        last = out;
+            for (int64_t j = 0; j < w->width; j++, tile++) {
+                const REAL *at = from + i * map->stride[2] + j * map->stride[3];
+                if (whole) *tile = *(const vec *)at, __builtin_prefetch(at + LANES, 0, 2);
+                else
+                    for (int64_t l = 0; l < LANES; l++)
+                        (*tile)[l] = l < w->valid ? at[l * step] : 0;
+            }
+        from += map->stride[0];
     }
-    if (w->averages) memcpy(w->line, w->x, size * sizeof(REAL));
-    for (int64_t s = 1; s <= w->averages; s++) {
-        add_both_sides(w->line, w->x, w, s);
-        slide_sum(w->pools + (w->maxima + s - 1) * size, w->line, w, s, 1);
+}
+
+static void store(const vec *tile, const Work *w, const Map *map, int64_t image) {
+    REAL *into = map->data + image * map->stride[0] + w->channel * map->stride[1];
+    int64_t step = map->stride[1], whole = step == 1 && w->valid == LANES;
+    EACH_IMAGE {
+        for (int64_t i = 0; i < w->height; i++)
+            for (int64_t j = 0; j < w->width; j++, tile++) {
+                REAL *at = into + i * map->stride[2] + j * map->stride[3];
+                if (whole) *(vec *)at = *tile;
+                else
+                    for (int64_t l = 0; l < w->valid; l++) at[l * step] = (*tile)[l];
+            }
+        into += map->stride[0];
     }
+}
+
+/* out = the maxima of nine neighbours in an image, made of the row maxima. */
+static void widen(const Work *w, vec *rows, vec *out, const vec *in) {
+    int64_t width = w->width, height = w->height;
+    slide_max(rows, in, width);
+    for (int64_t i = 0; i < height; i++, rows += width, out += width) {
+        int64_t up = i ? width : 0, down = i + 1 < height ? width : 0;
+        in += width;
+        if (down) slide_max(rows + down, in, width);
+        for (int64_t j = 0; j < width; j++)
+            out[j] = larger(larger(rows[j - up], rows[j]), rows[j + down]);
+    }
+}
+
+/* M_1.. of the tile x, with the row maxima they are made of. */
+static void maxima(Work *w) {
+    for (int64_t r = 0; r < w->maxima; r++)
+        EACH_IMAGE widen(w, w->rows + r * w->size + o, w->pools + r * w->size + o,
+                         base_of(w, r) + o);
+}
+
+/* line = row i of the sums of windows of an image. */
+static void box(Work *w, const vec *in, int64_t i, int64_t s) {
+    int64_t from = most(0, i - s);
+    sum_rows(w->above, in + from * w->width, w->width, inside(i, s, w->height));
+    slide_sum(w->line, w->above, w->width, s);
+}
+
+/* d = A_s of the tile x. */
+static void average(Work *w, int64_t s) {
+    const REAL *area = w->area + (s - 1) * w->map;
+    int64_t width = w->width;
+    EACH_IMAGE for (int64_t i = 0; i < w->height; i++) {
+        vec *out = w->d + o + i * width, *line = w->line;
+        box(w, w->x + o, i, s);
+        for (int64_t j = 0; j < width; j++) out[j] = line[j] * area[i * width + j];
+    }
+}
+
+typedef void use(Work *w, int64_t b, const vec *v);
+
+/* Every base asked for, and x, is used while it is near. */
+static void each_base(Work *w, use *f) {
+    f(w, 0, w->x);
+    maxima(w);
+    for (int64_t r = 1; r <= w->maxima; r++)
+        if (w->asked[r]) f(w, r, w->pools + (r - 1) * w->size);
+    for (int64_t s = 1; s <= w->averages; s++)
+        if (w->asked[w->maxima + s]) average(w, s), f(w, w->maxima + s, w->d);
+}
+
+static inline void fold(double *sum, vec part) {
+    for (int l = 0; l < LANES; l++) sum[l] += part[l];
 }
 
 /* Σ (v − shift) and its square over the pixels. */
-static void tally(const Work *w, const REAL *v, const REAL *shift, double *sum, double *square) {
-    int64_t all = w->pixels * w->lanes, fold = FOLD * w->lanes;
-    for (int64_t l = 0; l < w->lanes; l += LANES)
-        for (int64_t first = l; first < all; first += fold) {
-            vec s = *(const vec *)(shift + l), a = {0}, b = {0}, c = {0}, d = {0};
-            int64_t end = least(all, first + fold), i = first;
-            for (; i + w->lanes < end; i += 2 * w->lanes) { /* two chains: additions wait */
-                vec e = *(const vec *)(v + i) - s, f = *(const vec *)(v + i + w->lanes) - s;
-                a += e, b += f, c += e * e, d += f * f;
-            }
-            for (; i < end; i += w->lanes) {
-                vec e = *(const vec *)(v + i) - s;
-                a += e, c += e * e;
-            }
-            a += b, c += d;
-            for (i = 0; i < LANES; i++) sum[l + i] += a[i], square[l + i] += c[i];
+static void tally(Work *w, int64_t n, const vec *v) {
+    vec s = w->shift[n];
+    for (int64_t i = 0; i < w->pixels;) {
+        vec a = {0}, b = {0}, c = {0}, d = {0};
+        int64_t end = least(w->pixels, i + FOLD);
+        for (; i + 1 < end; i += 2) { /* two chains: additions wait */
+            vec e = v[i] - s, f = v[i + 1] - s;
+            a += e, b += f, c += e * e, d += f * f;
         }
-}
-
-/* Σ g·(v − shift) over the pixels. */
-static void product(const Work *w, const REAL *v, const REAL *shift, double *sum) {
-    int64_t all = w->pixels * w->lanes, fold = FOLD * w->lanes;
-    for (int64_t l = 0; l < w->lanes; l += LANES)
-        for (int64_t first = l; first < all; first += fold) {
-            vec s = *(const vec *)(shift + l), a = {0}, b = {0};
-            int64_t end = least(all, first + fold), i = first;
-            for (; i + w->lanes < end; i += 2 * w->lanes) {
-                a += *(const vec *)(w->g + i) * (*(const vec *)(v + i) - s);
-                b += *(const vec *)(w->g + i + w->lanes) *
-                     (*(const vec *)(v + i + w->lanes) - s);
-            }
-            if (i < end) a += *(const vec *)(w->g + i) * (*(const vec *)(v + i) - s);
-            a += b;
-            for (i = 0; i < LANES; i++) sum[l + i] += a[i];
-        }
-}
-
-/* out += slope·g + pull·v + push, a number each for every lane. */
-static void affine(const Work *w, REAL *out, int64_t b) {
-    const REAL *v = base_of(w, b), *slope = w->slope + b * w->lanes;
-    const REAL *pull = w->pull + b * w->lanes, *push = w->push + b * w->lanes;
-    for (int64_t l = 0; l < w->lanes; l += LANES) {
-        vec k = *(const vec *)(slope + l), m = *(const vec *)(pull + l);
-        vec c = *(const vec *)(push + l);
-        for (int64_t i = l; i < w->pixels * w->lanes; i += w->lanes)
-            *(vec *)(out + i) +=
-                k * *(const vec *)(w->g + i) + (m * *(const vec *)(v + i) + c);
+        for (; i < end; i++) a += v[i] - s, c += (v[i] - s) * (v[i] - s);
+        fold(w->sum[n], a + b), fold(w->square[n], c + d);
     }
 }
 
-/* out = (slope·g + pull·v + push) / pixels in the window, for the base A_s. */
-static void affine_mean(const Work *w, REAL *out, int64_t s) {
-    int64_t b = w->maxima + s;
-    const REAL *v = base_of(w, b), *slope = w->slope + b * w->lanes, *area = w->area;
-    const REAL *pull = w->pull + b * w->lanes, *push = w->push + b * w->lanes;
-    area += (s - 1) * w->pixels;
-    for (int64_t l = 0; l < w->lanes; l += LANES) {
-        vec k = *(const vec *)(slope + l), m = *(const vec *)(pull + l);
-        vec c = *(const vec *)(push + l);
-        for (int64_t p = 0, i = l; p < w->pixels; p++, i += w->lanes)
-            *(vec *)(out + i) =
-                (k * *(const vec *)(w->g + i) + (m * *(const vec *)(v + i) + c)) * area[p];
+/* Σ g·(v − shift) over the pixels. */
+static void product(Work *w, int64_t n, const vec *v) {
+    vec s = w->shift[n];
+    for (int64_t i = 0; i < w->pixels;) {
+        vec a = {0}, b = {0};
+        int64_t end = least(w->pixels, i + FOLD);
+        for (; i + 1 < end; i += 2) a += w->g[i] * (v[i] - s), b += w->g[i + 1] * (v[i + 1] - s);
+        for (; i < end; i++) a += w->g[i] * (v[i] - s);
+        fold(w->square[n], a + b);
+    }
+}
+
+/* Σ g over the pixels. */
+static void total(Work *w) {
+    for (int64_t i = 0; i < w->pixels;) {
+        vec a = {0};
+        int64_t end = least(w->pixels, i + FOLD);
+        for (; i < end; i++) a += w->g[i];
+        fold(*w->total, a);
     }
 }
 
 /* u = x + Σ_b pull_b · v_b + push_0; pull_0 has x's own 1 in it. */
-static void combine(const Work *w, int64_t many) {
-    for (int64_t l = 0; l < w->lanes; l += LANES)
-        for (int64_t i = 0; i < w->pixels; i++) {
-            vec y = *(const vec *)(w->push + l);
-            for (int64_t b = 0; b < many; b++)
-                y += *(const vec *)(w->pull + b * w->lanes + l) *
-                     *(const vec *)(base_of(w, b) + i * w->lanes + l);
-            *(vec *)(w->u + i * w->lanes + l) = y;
-        }
+static void combine(Work *w, int64_t b, const vec *v) {
+    vec *u = w->u, k = w->pull[b], c = w->push[0];
+    if (b) EACH_PIXEL u[i] += k * v[i];
+    else EACH_PIXEL u[i] = k * v[i] + c;
 }
 
-/* u = the gradient of x: each base's own, sent back through what made it. */
+/* out += slope·g + pull·v + push. */
+static void affine(const Work *w, vec *out, int64_t b, const vec *v) {
+    vec *g = w->g, k = w->slope[b], m = w->pull[b], c = w->push[b];
+    EACH_PIXEL out[i] += k * g[i] + (m * v[i] + c);
+}
+
+/* d = (slope·g + pull·A_s + push) / pixels in the window, and its sums over windows go to u. */
+static void send_back_mean(Work *w, int64_t s) {
+    int64_t b = w->maxima + s, width = w->width;
+    vec *g = w->g, *d = w->d, *line = w->line;
+    vec k = w->slope[b], m = w->pull[b], c = w->push[b];
+    const REAL *area = w->area + (s - 1) * w->map;
+    average(w, s);
+    EACH_IMAGE for (int64_t i = 0; i < w->map; i++)
+        d[o + i] = (k * g[o + i] + (m * d[o + i] + c)) * area[i];
+    EACH_IMAGE for (int64_t i = 0; i < w->height; i++) {
+        vec *out = w->u + o + i * width;
+        box(w, d + o, i, s);
+        for (int64_t j = 0; j < width; j++) out[j] += line[j];
+    }
+}
+
+/* u = the gradient of x: each base's own, sent back through its windows. */
 static void send_back(Work *w) {
-    int64_t span = w->width * w->lanes, size = w->height * span;
-    memset(w->u, 0, size * sizeof(REAL));
+    int64_t width = w->width, height = w->height;
+    maxima(w);
+    memset(w->u, 0, w->pixels * sizeof(vec));
     for (int64_t r = w->maxima; r > 0; r--) {
-        const REAL *rows = w->rows + (r - 1) * size, *below = base_of(w, r - 1);
-        affine(w, w->u, r);
-        slide_spread(w->d, w->u, base_of(w, r), rows, w, w->height, span);
-        for (int64_t i = 0; i < w->height; i++)
-            slide_spread(w->u + i * span, w->d + i * span, rows + i * span, below + i * span, w,
-                         w->width, w->lanes);
+        const vec *rows = w->rows + (r - 1) * w->size, *v = base_of(w, r), *in = base_of(w, r - 1);
+        if (w->asked[r]) affine(w, w->u, r, v);
+        EACH_IMAGE for (int64_t j = o; j < o + width; j++)
+            slide_spread(w->d + j, w->u + j, v + j, rows + j, height, width);
+        for (int64_t i = 0; i < w->pixels; i += width)
+            slide_spread(w->u + i, w->d + i, rows + i, in + i, width, 1);
     }
-    affine(w, w->u, 0);
-    memset(w->line, 0, size * sizeof(REAL));
-    for (int64_t s = w->averages; s > 0; s--) { /* line: the sum of all windows as wide or wider */
-        affine_mean(w, w->d, s);
-        slide_sum(w->line, w->d, w, s, 0);
-        add_both_sides(w->u, w->line, w, s);
-    }
-    add(w->u, w->line, size);
+    affine(w, w->u, 0, w->x);
+    for (int64_t s = 1; s <= w->averages; s++)
+        if (w->asked[w->maxima + s]) send_back_mean(w, s);
 }
 
 /* Work ----------------------------------------------------------------------------------- */
 
 static void settle(Work *w, const Shape *s) {
-    int64_t span = w->width * w->lanes;
-    for (int64_t i = 0; i < span; i++) w->nan[i] = NAN, w->zero[i] = 0;
-    for (int64_t a = 1; a <= s->averages; a++) {
-        for (int64_t i = 0; i < span; i++)
-            w->inverse[(a - 1) * span + i] = (REAL)1 / inside(i / w->lanes, a, w->width);
-        for (int64_t i = 0; i < w->pixels; i++) {
+    for (int64_t k = 0; k < s->candidates; k++) w->asked[s->base[k]] = 1;
+    for (int64_t a = 1; a <= s->averages; a++)
+        for (int64_t i = 0; i < w->map; i++) {
             int64_t rows = inside(i / w->width, a, w->height);
-            w->area[(a - 1) * w->pixels + i] = (REAL)1 / (rows * inside(i % w->width, a, w->width));
+            w->area[(a - 1) * w->map + i] = (REAL)1 / (rows * inside(i % w->width, a, w->width));
         }
-    }
 }
 
-static Work *begin(const Shape *s) {
-    int64_t lanes = block(s), many = bases(s), span = s->width * lanes, size = s->height * span;
-    int64_t reals = size * (5 + s->maxima + many - 1) + span * (s->averages + 2) +
-                    s->averages * s->height * s->width + 4 * many * lanes;
-    int64_t doubles = (3 * many + 1) * lanes;
-    int64_t bytes = sizeof(Work) + 64 + doubles * sizeof(double) + reals * sizeof(REAL);
+static Work *begin(const Shape *s, int64_t part) {
+    int64_t many = bases(s), map = s->height * s->width;
+    int64_t stack = least(s->images, most(1, FOLD / map)), size = stack * map + APART;
+    int64_t all = (s->channels + LANES - 1) / LANES, first = all * part / s->threads;
+    int64_t blocks = all * (part + 1) / s->threads - first;
+    int64_t vecs = size * (4 + 2 * s->maxima) + 2 * s->width + blocks * 4 * many;
+    int64_t bytes = sizeof(Work) + 64 + blocks * (2 * many + 1) * sizeof(sums) +
+                    vecs * sizeof(vec) + s->averages * map * sizeof(REAL);
     Work *w = malloc(bytes);
     if (!w) return NULL;
-    *w = (Work){.height = s->height, .width = s->width, .pixels = s->height * s->width,
-                .lanes = lanes, .maxima = s->maxima, .averages = s->averages};
-    w->sum = (double *)(((uintptr_t)(w + 1) + 63) / 64 * 64);
-    w->square = w->sum + many * lanes;
-    w->total = w->square + many * lanes;
-    REAL *at = (REAL *)(w->sum + doubles);
-    REAL **tiles[] = {&w->x, &w->g, &w->u, &w->d, &w->line};
-    for (int i = 0; i < 5; i++) *tiles[i] = at, at += size;
+    *w = (Work){.height = s->height, .width = s->width, .map = map, .stack = stack, .size = size,
+                .first = first, .blocks = blocks, .maxima = s->maxima, .averages = s->averages};
+    vec *at = (vec *)(((uintptr_t)(w + 1) + 63) / 64 * 64);
+    vec **tiles[] = {&w->x, &w->g, &w->u, &w->d};
+    for (int i = 0; i < 4; i++) *tiles[i] = at, at += size;
     w->rows = at, at += s->maxima * size;
-    w->pools = at, at += (many - 1) * size;
-    w->inverse = at, at += span * s->averages;
-    w->area = at, at += s->averages * w->pixels;
-    w->nan = at, w->zero = at + span, at += 2 * span;
-    REAL **lines[] = {&w->shift, &w->slope, &w->pull, &w->push};
-    for (int i = 0; i < 4; i++) *lines[i] = at, at += many * lanes;
+    w->pools = at, at += s->maxima * size;
+    w->above = at, w->line = at + s->width, at += 2 * s->width;
+    w->vecs = at, at += blocks * 4 * many;
+    w->doubles = (sums *)at;
+    w->area = (REAL *)(w->doubles + blocks * (2 * many + 1));
     settle(w, s);
     return w;
 }
 
-/* Statistics of every base, to mean and rstd, [base][channels]. */
-static void measure(Work *w, const Shape *s, const Map *x, int64_t channel, double *mean,
-                    double *variance) {
-    int64_t many = bases(s), lanes = w->lanes;
-    double count = (double)s->images * w->pixels;
-    for (int64_t n = -1; n < s->images; n++) { /* first: image 0 gives the shift */
-        if (n < 1) memset(w->sum, 0, 2 * many * lanes * sizeof(double));
-        if (n < 0) memset(w->shift, 0, many * lanes * sizeof(REAL));
-        if (n != 0) load(w->x, w, x, most(n, 0), channel), pool(w);
-        for (int64_t b = 0; b < many; b++)
-            tally(w, base_of(w, b), w->shift + b * lanes, w->sum + b * lanes,
-                  w->square + b * lanes);
-        for (int64_t i = 0; n < 0 && i < many * lanes; i++)
-            w->shift[i] = (REAL)(w->sum[i] / w->pixels);
+/* The numbers of a block are at hand, for the images from n on. */
+static void enter(Work *w, const Shape *s, int64_t n, int64_t block) {
+    int64_t many = bases(s);
+    w->channel = (w->first + block) * LANES;
+    w->valid = least(LANES, s->channels - w->channel);
+    w->shift = w->vecs + block * 4 * many, w->slope = w->shift + many;
+    w->pull = w->slope + many, w->push = w->pull + many;
+    w->sum = w->doubles + block * (2 * many + 1), w->square = w->sum + many;
+    w->total = w->square + many;
+    w->pixels = least(w->stack, s->images - n) * w->map;
+}
+
+#define EACH_BLOCK_FROM(n) for (int64_t k = 0; k < w->blocks && (enter(w, s, n, k), 1); k++)
+#define EACH_BLOCK EACH_BLOCK_FROM(0)
+#define EACH_TILE for (int64_t n = 0; n < s->images; n += w->stack) EACH_BLOCK_FROM(n)
+
+/* The mean of every base in the first tile is its shift. */
+static void guess(Work *w, const Shape *s) {
+    memset(w->sum, 0, 2 * bases(s) * sizeof(sums));
+    memset(w->shift, 0, bases(s) * sizeof(vec));
+    each_base(w, tally);
+    for (int64_t b = 0; b < bases(s); b++)
+        for (int64_t l = 0; l < LANES; l++) w->shift[b][l] = (REAL)(w->sum[b][l] / w->pixels);
+    memset(w->sum, 0, 2 * bases(s) * sizeof(sums));
+}
+
+/* Statistics of every base asked for, to mean and variance, [base][channels]. */
+static void measure(Work *w, const Shape *s, const Map *x, double *mean, double *variance) {
+    double count = (double)s->images * w->map;
+    EACH_TILE {
+        load(w->x, w, x, n);
+        if (!n) guess(w, s);
+        each_base(w, tally);
     }
-    for (int64_t b = 0; b < many; b++)
+    EACH_BLOCK for (int64_t b = 0; b < bases(s); b++)
         for (int64_t l = 0; l < w->valid; l++) {
-            int64_t i = b * lanes + l, to = b * s->channels + channel + l;
-            double off = w->sum[i] / count + 0 * w->sum[l]; /* a maximum may lose a NaN; x's not */
-            mean[to] = w->shift[i] + off;
-            variance[to] = fmax(w->square[i] / count - off * off, 0) + 0 * off;
+            int64_t to = b * s->channels + w->channel + l;
+            double off = w->sum[b][l] / count + 0 * w->sum[0][l]; /* a maximum may lose a NaN */
+            mean[to] = w->shift[b][l] + off;
+            variance[to] = fmax(w->square[b][l] / count - off * off, 0) + 0 * off;
         }
 }
 
-static void mix_block(Work *w, const Shape *s, const Map *x, const Map *y, int64_t channel,
-                      const double *share, const REAL *gamma, const REAL *beta,
-                      double *mean, double *variance) {
+static void mix_part(Work *w, const Shape *s, const Map *x, const Map *y, const double *share,
+                     const REAL *gamma, const REAL *beta, double *mean, double *variance) {
     int64_t many = bases(s);
     double all = 0;
-    measure(w, s, x, channel, mean, variance);
+    measure(w, s, x, mean, variance);
     for (int64_t b = 0; b < many; b++) all += share[b];
-    for (int64_t l = 0; l < w->lanes; l++) {
-        double offset = 0;
+    EACH_BLOCK for (int64_t l = 0; l < LANES; l++) {
+        int64_t c = w->channel + l;
+        double offset = l < w->valid ? all * beta[c] : 0;
         for (int64_t b = 0; b < many; b++) {
-            int64_t from = b * s->channels + channel + l;
-            double k = l < w->valid ? share[b] * gamma[channel + l] / sqrt(variance[from] + s->eps)
-                                    : 0;
-            offset += l < w->valid ? all * beta[channel + l] * !b - k * mean[from] : 0;
-            w->pull[b * w->lanes + l] = (REAL)(k + !b);
+            int64_t from = b * s->channels + c;
+            double k = l < w->valid ? share[b] * gamma[c] / sqrt(variance[from] + s->eps) : 0;
+            offset -= l < w->valid ? k * mean[from] : 0;
+            w->pull[b][l] = (REAL)(k + !b);
         }
-        w->push[l] = (REAL)offset;
+        w->push[0][l] = (REAL)offset;
     }
-    for (int64_t n = 0; n < s->images; n++) {
-        load(w->x, w, x, n, channel);
-        pool(w);
-        combine(w, many);
-        store(w->u, w, y, n, channel);
-    }
-}
-
-/* Σ g and Σ g·(v − mean) of every base, to total and square. */
-static void correlate(Work *w, const Shape *s, const Map *x, const Map *g, int64_t channel,
-                      const double *mean) {
-    int64_t many = bases(s), lanes = w->lanes;
-    memset(w->sum, 0, 3 * many * lanes * sizeof(double));
-    for (int64_t i = 0; i < many * lanes; i++) {
-        int64_t l = i % lanes;
-        w->shift[i] = l < w->valid ? (REAL)mean[i / lanes * s->channels + channel + l] : 0;
-    }
-    for (int64_t n = 0; n < s->images; n++) {
-        load(w->x, w, x, n, channel);
-        load(w->g, w, g, n, channel);
-        pool(w);
-        tally(w, w->g, w->zero, w->total, w->sum);
-        for (int64_t b = 0; b < many; b++)
-            product(w, base_of(w, b), w->shift + b * lanes, w->square + b * lanes);
+    EACH_TILE {
+        load(w->x, w, x, n);
+        each_base(w, combine);
+        store(w->u, w, y, n);
     }
 }
 
-static void unmix_block(Work *w, const Shape *s, const Map *x, const Map *g, const Map *dx,
-                        int64_t channel, const double *share, const REAL *gamma,
-                        const double *mean, const double *variance, double *along, double *total) {
-    int64_t many = bases(s), lanes = w->lanes;
-    double count = (double)s->images * w->pixels;
-    correlate(w, s, x, g, channel, mean);
-    memset(w->slope, 0, 3 * many * lanes * sizeof(REAL));
-    for (int64_t b = 0; b < many; b++)
+/* Σ g and Σ g·(v − mean) of every base asked for, to total and square. */
+static void correlate(Work *w, const Shape *s, const Map *x, const Map *g, const double *mean) {
+    EACH_BLOCK {
+        memset(w->sum, 0, (2 * bases(s) + 1) * sizeof(sums));
+        memset(w->shift, 0, bases(s) * sizeof(vec));
+        for (int64_t b = 0; b < bases(s); b++)
+            for (int64_t l = 0; l < w->valid; l++)
+                w->shift[b][l] = (REAL)mean[b * s->channels + w->channel + l];
+    }
+    EACH_TILE {
+        load(w->x, w, x, n);
+        load(w->g, w, g, n);
+        total(w);
+        each_base(w, product);
+    }
+}
+
+static void unmix_part(Work *w, const Shape *s, const Map *x, const Map *g, const Map *dx,
+                       const double *share, const REAL *gamma, const double *mean,
+                       const double *variance, double *along, double *total) {
+    int64_t many = bases(s);
+    double count = (double)s->images * w->map;
+    correlate(w, s, x, g, mean);
+    memset(w->vecs, 0, w->blocks * 4 * many * sizeof(vec));
+    EACH_BLOCK for (int64_t b = 0; b < many; b++)
         for (int64_t l = 0; l < w->valid; l++) {
-            int64_t i = b * lanes + l, from = b * s->channels + channel + l;
-            double r = 1 / sqrt(variance[from] + s->eps);
+            int64_t c = w->channel + l, from = b * s->channels + c;
+            double r = 1 / sqrt(variance[from] + s->eps), sum = (*w->total)[l];
             /* what float left of the mean is taken off the correlation here */
-            double c = w->square[i] - (mean[from] - w->shift[i]) * w->total[l];
-            double k = share[b] * gamma[channel + l] * r, pull = -k * r * r * c / count;
-            along[from] = r * c;
-            total[channel + l] = w->total[l];
-            w->slope[i] = (REAL)(k + !b);
-            w->pull[i] = (REAL)pull;
-            w->push[i] = (REAL)(-k * w->total[l] / count - pull * mean[from]);
+            double slope = w->square[b][l] - (mean[from] - (REAL)mean[from]) * sum;
+            double k = share[b] * gamma[c] * r, pull = -k * r * r * slope / count;
+            along[from] = r * slope;
+            total[c] = sum;
+            w->slope[b][l] = (REAL)(k + !b);
+            w->pull[b][l] = (REAL)pull;
+            w->push[b][l] = (REAL)(-k * sum / count - pull * mean[from]);
         }
-    for (int64_t n = 0; dx->data && n < s->images; n++) {
-        load(w->x, w, x, n, channel);
-        load(w->g, w, g, n, channel);
-        pool(w);
+    if (dx->data) EACH_TILE {
+        load(w->x, w, x, n);
+        load(w->g, w, g, n);
         send_back(w);
-        store(w->u, w, dx, n, channel);
+        store(w->u, w, dx, n);
     }
 }
 
 /* What is called ------------------------------------------------------------------------- */
 
-#define EACH_BLOCK(CALL)                                                                          \
+#define EACH_PART(CALL)                                                                           \
     int failed = 0;                                                                               \
-    int64_t lanes = block(s);                                                                     \
-    _Pragma("omp parallel num_threads(s->threads) if (s->threads > 1)") {                         \
-        Work *w = begin(s);                                                                       \
-        if (!w) failed = 1;                                                                       \
-        _Pragma("omp for schedule(static)")                                                       \
-        for (int64_t channel = 0; channel < s->channels; channel += lanes) {                      \
-            if (!w) continue;                                                                     \
-            w->valid = least(lanes, s->channels - channel);                                       \
-            CALL;                                                                                 \
-        }                                                                                         \
+    _Pragma("omp parallel for num_threads(s->threads) schedule(static) if (s->threads > 1)")      \
+    for (int64_t part = 0; part < s->threads; part++) {                                           \
+        Work *w = begin(s, part);                                                                 \
+        if (w) CALL;                                                                              \
+        else failed = 1;                                                                          \
         free(w);                                                                                  \
     }                                                                                             \
     if (failed) return 1
@@ -473,9 +523,9 @@ static void gather(const Shape *s, const REAL *p, double *share) {
 /* y, mean and variance (biased), [base][channels]; 1 if there is no memory. */
 int mix(const Shape *s, const Map *x, const Map *y, const REAL *p, const REAL *gamma,
         const REAL *beta, double *mean, double *variance) {
-    double share[64];
+    double share[MOST];
     gather(s, p, share);
-    EACH_BLOCK(mix_block(w, s, x, y, channel, share, gamma, beta, mean, variance));
+    EACH_PART(mix_part(w, s, x, y, share, gamma, beta, mean, variance));
     return 0;
 }
 
@@ -497,9 +547,9 @@ int follow(const Shape *s, const double *momentum, REAL *const *means, REAL *con
 int unmix(const Shape *s, const Map *x, const Map *g, const Map *dx, const REAL *p,
           const REAL *gamma, const REAL *beta, const double *mean, const double *variance,
           double *along, double *total, REAL *dp, REAL *dgamma, REAL *dbeta) {
-    double share[64], all = 0;
+    double share[MOST], all = 0;
     gather(s, p, share);
-    EACH_BLOCK(unmix_block(w, s, x, g, dx, channel, share, gamma, mean, variance, along, total));
+    EACH_PART(unmix_part(w, s, x, g, dx, share, gamma, mean, variance, along, total));
     for (int64_t b = 0; b < bases(s); b++) all += share[b];
     for (int64_t c = 0; c < s->channels; c++) {
         double slope = 0;

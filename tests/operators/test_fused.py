@@ -98,6 +98,20 @@ def test_float32_is_as_near_to_float64_as_it_can_be(size, layout):
         assert (found - truth).abs().max() <= 1e-5 * truth.abs().max().clamp(min=1)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("size", [(1, 2), (2, 2), (4, 3), (5, 7), (9, 8)], ids=str)
+def test_small_images_that_share_a_tile_stay_apart(size, layout):
+    """37 divides into no stack of them."""
+    x, g = (noise(37, 19, *size, seed=s, layout=layout) for s in (1, 2))
+    assert_equal(*pair(19), x, g)
+
+
+@pytest.mark.parametrize("spec", [("m7", "a5"), ("a7",), ("m5", "i"), ("a3", "m9")], ids=str)
+def test_few_candidates_of_far_reach(spec):
+    x, g = (noise(3, 18, 12, 17, seed=s, layout=torch.channels_last) for s in (1, 2))
+    assert_equal(*pair(18, spec), x, g)
+
+
 def test_strided_maps_and_gradients():
     x = noise(3, 10, 9, 8)[:, ::2].transpose(2, 3)
     assert_equal(*pair(5), x, noise(1, 1, 1, 9, seed=2).expand(3, 5, 8, 9))
