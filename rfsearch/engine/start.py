@@ -23,7 +23,7 @@ from rfsearch.engine.environment import environment
 from rfsearch.engine.executors import executor
 from rfsearch.engine.plan import duration, stretch
 from rfsearch.engine.run import Progress, Run
-from rfsearch.engine.settings import WHERE, MetricSettings
+from rfsearch.engine.settings import WHERE, DataSettings, MetricSettings
 from rfsearch.errors import UserError
 from rfsearch.training.metrics import check_classes
 from rfsearch.training.processes import fabric
@@ -201,6 +201,7 @@ def load_data(config: Config, *, download: bool = False) -> Dataset:
         test_images=config.plan.test_images or None,
         download=download,
         channels=int(config.settings["data.channels"]),
+        cache=config.group(DataSettings).cache_bytes,
         settings=config.group(DigitsSettings),
     )
 
