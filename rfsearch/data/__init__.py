@@ -46,6 +46,7 @@ def load(
     test_images: int | None = None,
     download: bool = False,
     channels: int = 3,
+    cache: int = 0,
     settings: DigitsSettings | None = None,
 ) -> Dataset:
     """The data set called ``spec``: ``NAME[:ROOT]``, ``imagefolder:PATH``, ``csv:FILE``,
@@ -55,12 +56,14 @@ def load(
     the seed of the search changes, so that all searches see the same images and test split.
     ``image_size`` (height, width) is the data set's own where None. ``images`` caps the weights
     and alpha splits together, and selection at a quarter of it; ``test_images`` the test split.
-    ``channels`` is of image files: 3 colour, 1 grey.
+    ``channels`` is of image files: 3 colour, 1 grey; up to ``cache`` bytes of them are kept,
+    decoded, for the next time.
     """
     name, colon, rest = spec.partition(":")
     request = Request(
-        "", seed, image_size, images, test_images, download, channels, settings or DigitsSettings()
-    )
+        "", seed, image_size, images, test_images, download, channels, cache,
+        settings or DigitsSettings(),
+    )  # fmt: skip
     if name in DATASETS:
         return DATASETS[name](replace(request, root=rest))
     if colon and rest.isidentifier() and all(part.isidentifier() for part in name.split(".")):

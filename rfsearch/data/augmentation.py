@@ -98,9 +98,10 @@ def normalise(
     shape = (1, -1, 1, 1)
     factor = torch.tensor([1 / (255 * s) for s in std], device=pixels.device).view(shape)
     offset = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    scaled = pixels.to(torch.float32, memory_format=layout) * factor  # new: never the caller's
-    return scaled.add_(offset.view(shape))
+    # A copy, never the caller's, and in place from here on: fresh memory costs most of it.
+    scaled = pixels.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    scaled.mul_(factor).add_(offset.view(shape))
+    return scaled.clone(memory_format=torch.channels_last) if channels_last else scaled
 
 
 def _moved(pixels: Tensor, draws: Draws, padding: str) -> Tensor:

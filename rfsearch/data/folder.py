@@ -9,6 +9,7 @@ about the centre.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from rfsearch.data.cache import kept
 from rfsearch.data.images import Dataset
 from rfsearch.data.request import SMALLEST, Request, place
 from rfsearch.data.splits import Collection, Indices, assemble, check_counts, cut_four, cut_three
@@ -33,7 +35,8 @@ FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 """What a file may hold, whatever its name says. Pillow's others are left out: some hand the file
 to another program, as PostScript to Ghostscript."""
 DEFAULT_SIZE = (64, 64)
-WORKERS = min(8, os.cpu_count() or 1)
+WORKERS = min(16, os.cpu_count() or 1)
+"""Threads that decode: most of it is Pillow's C, during which others run."""
 MODES = {1: "L", 3: "RGB"}
 """Channels of an image → Pillow's word for it."""
 Decode = Callable[[Path, tuple[int, int], int], np.ndarray]
@@ -61,11 +64,11 @@ def load(request: Request) -> Dataset:
     if given is None:
         listing = list_images(root)
         check_counts(f"imagefolder:{root}", listing.classes, listing.labels, 4)
-        splits = cut_four(collection(root, listing, size, request.channels), request)
+        splits = cut_four(collection(root, listing, size, request), request)
     else:
         listing, test = given
         check_counts(f"imagefolder:{root}", listing.classes, listing.labels, 3)
-        train, last = (collection(root, part, size, request.channels) for part in (listing, test))
+        train, last = (collection(root, part, size, request) for part in (listing, test))
         splits = cut_three(train, last, request)
     return assemble("imagefolder", str(root), listing.classes, True, splits)
 
@@ -147,13 +150,21 @@ def collection(
     root: Path,
     listing: Listing,
     size: tuple[int, int],
-    channels: int,
+    request: Request,
+    channels: int | None = None,
     decoded: Decode | None = None,
 ) -> Collection:
-    """The images of a listing, read as `read_images` reads them."""
+    """The images of a listing, read as `read_images` reads them or taken from the cache; of the
+    channels asked for unless told."""
+    num = request.channels if channels is None else channels
 
     def read(index: Indices) -> Tensor:
-        return read_images(root, [listing.paths[i] for i in index], size, channels, decoded)
+        paths = [listing.paths[i] for i in index]
+        return kept(
+            lambda: digests(paths),
+            lambda: read_images(root, paths, size, num, decoded),
+            num, size, request.cache,
+        )  # fmt: skip
 
     return Collection(listing.labels, read)
 
@@ -187,6 +198,21 @@ def read_images(
             "repair or remove them"
         )
     return torch.from_numpy(pixels)
+
+
+def digests(paths: list[Path]) -> list[bytes] | None:
+    """The sha256 of every file; None where one is no file that can be read."""
+
+    def digest(path: Path) -> bytes:
+        check_regular(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+    try:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return list(pool.map(digest, paths))
+    except (OSError, ValueError):  # decoding tells of all of them
+        return None
 
 
 def decode(path: Path, size: tuple[int, int], channels: int = 3) -> np.ndarray:

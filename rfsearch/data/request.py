@@ -75,7 +75,7 @@ class Request:
     ``images`` caps weights and alpha together and selection at a quarter of it, ``test_images``
     the test split; None leaves them whole. ``seed`` is the data seed, which is not the seed of
     the search: all searches see the same images. ``channels`` is of images in files: 3 colour,
-    1 grey.
+    1 grey. ``cache`` is how many bytes of decoded image files are kept for the next time.
     """
 
     root: str = ""
@@ -85,6 +85,7 @@ class Request:
     test_images: int | None = None
     download: bool = False
     channels: int = 3
+    cache: int = 0
     digits: DigitsSettings = DigitsSettings()
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ def load(request: Request) -> Dataset:
     classes = _classes(file, rows)
     size = request.image_size or DEFAULT_SIZE
     channels = _channels(rows, request)
-    parts = [collection(file.parent, one, size, channels, decode)
+    parts = [collection(file.parent, one, size, request, channels, decode)
              for one in _parts(file, rows, classes)]  # fmt: skip
     check_counts(f"csv:{file}", classes, parts[0].labels, 4 if len(parts) == 1 else 3)
     train, *test = parts

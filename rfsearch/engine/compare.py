@@ -49,6 +49,7 @@ from rfsearch.errors import UserError
 from rfsearch.reporting import write_report
 from rfsearch.reporting.progress import Progress as Display
 from rfsearch.spaces import Architecture
+from rfsearch.training.processes import precision_of
 from rfsearch.training.ranks import check_alone
 from rfsearch.trials import Claim, RunFolder, keep, kept, read_json, replacing, write_json
 
@@ -171,10 +172,11 @@ def planned(
             for name, config in configs.items()}  # fmt: skip
     check_proxy(next(iter(runs.values())).config)  # random networks have that training too
     runs = with_costs(runs)
-    device = str(next(iter(runs.values())).fabric.device)
+    placed = next(iter(runs.values())).fabric
     mixes = any(config.mixes for config in configs.values())
     kernels = next(iter(configs.values())).plan.kernels
-    where = environment(dataset, device, mixes=mixes, kernels=kernels)
+    where = environment(dataset, str(placed.device), mixes=mixes, kernels=kernels,
+                        precision=precision_of(placed))  # fmt: skip
     source = request.plan or (request.folder / "config.json" if stored else None)
     if source is not None:
         settled = compare_plan.stored_plans(source, configs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from rfsearch.analysis import walk
 from rfsearch.backbones.realise import enhance
 from rfsearch.backbones.realise import replace as substitute
 from rfsearch.backbones.slots import Shape, map_shapes
+from rfsearch.data.cache import home
 from rfsearch.engine import passes
 from rfsearch.engine.config import Config
 from rfsearch.engine.environment import environment
@@ -188,9 +188,8 @@ def by_turns(run: Run, networks: Mapping[str, nn.Module], shape: Shape) -> dict[
 def cache(run: Run, spots: Sequence[Spot]) -> Path:
     """The file of a latency table; another version or machine has another name."""
     text = json.dumps(_versions(run, spots), sort_keys=True)
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return root / "rfsearch" / f"latency-{name}.json"
+    return home() / f"latency-{name}.json"
 
 
 def _versions(run: Run, spots: Sequence[Spot]) -> dict[str, object]:

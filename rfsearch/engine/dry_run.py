@@ -22,6 +22,7 @@ from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.sampled import Sampled
 from rfsearch.strategies.within import HeldPMPL
+from rfsearch.training.processes import precision_of
 
 FIXED_SECONDS = 20.0
 """Imports, data, measuring and the report; stated, not timed."""
@@ -47,6 +48,7 @@ class Estimate:
     memory: int
     disk: int
     side_by_side: bool = False
+    precision: str = "float32"
 
     @property
     def seconds(self) -> float:
@@ -67,7 +69,8 @@ def estimate(run: Run) -> Estimate:
     with threads(half()) if run.side_by_side else nullcontext():
         phases += _retrainings(long(run), plan)
     disk = 6 * 4 * params
-    return Estimate(tuple(phases), alpha_steps, peak_memory(), disk, run.side_by_side)
+    return Estimate(tuple(phases), alpha_steps, peak_memory(), disk, run.side_by_side,
+                    precision_of(run.fabric))  # fmt: skip
 
 
 def sizes(run: Run) -> tuple[int, int, int]:

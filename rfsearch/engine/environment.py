@@ -36,6 +36,7 @@ def environment(
     mixes: bool = False,
     kernels: str = "eager",
     processes: int = 1,
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """The content of environment.json.
 
@@ -44,6 +45,7 @@ def environment(
             compiled for that alone.
         kernels: the plan's.
         processes: that train one network together.
+        precision: what networks are trained in.
     """
     return {
         "versions": {
@@ -57,7 +59,8 @@ def environment(
         "threads": torch.get_num_threads(),
         "device": device,
         "processes": processes,
-        "mixtures": _mixtures(device, kernels, processes) if mixes else "none",
+        "precision": precision,
+        "mixtures": _mixtures(device, kernels, processes, precision) if mixes else "none",
         "commit": _commit(),
         "data": dataset.name,
         "data_hash": dataset.data_hash,
@@ -66,8 +69,9 @@ def environment(
     }
 
 
-def _mixtures(device: str, kernels: str, processes: int) -> str:
-    compiles = device.startswith("cpu") and kernels == "eager" and processes == 1
+def _mixtures(device: str, kernels: str, processes: int, precision: str) -> str:
+    alone = processes == 1 and precision == "float32"
+    compiles = device.startswith("cpu") and kernels == "eager" and alone
     return fused.available() if compiles else "plain"
 
 

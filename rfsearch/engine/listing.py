@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields
 from textwrap import fill, wrap
 from typing import Any
@@ -152,8 +152,8 @@ def describe_plan(config: Config, estimate: Estimate) -> str:
             table([("PHASE", "EPOCHS", "STEPS", "MINUTES"), *rows]),
             "",
             fill(
-                f"Timed on this machine with {threads}{at_once}; freezing makes the search "
-                "faster. "
+                f"Timed on this machine with {threads}, in {estimate.precision}{at_once}; "
+                "freezing makes the search faster. "
                 f"At most {estimate.alpha_steps} alpha steps. "
                 f"Memory so far {estimate.memory / 2**30:.1f} GiB, "
                 f"disk {estimate.disk / 2**20:.0f} MiB.",
@@ -167,6 +167,17 @@ def describe_plan(config: Config, estimate: Estimate) -> str:
 def _titled(phase: Phase, config: Config) -> str:
     trials = phase.name == "search" and strategies.entry(config.strategy).spends == "trials"
     return "search (trials)" if trials else phase.name
+
+
+def told_machine(config: Config, environment: Mapping[str, Any]) -> str:
+    """How it computes, as environment.json has it: what was chosen by the device, each with a
+    setting of the plan that chooses otherwise."""
+    num = environment["threads"]
+    threads = f"{num} thread{'' if num == 1 else 's'}"
+    precision = environment.get("precision", "float32")
+    mixtures = environment["mixtures"]
+    mixed = "" if mixtures == "none" else f", mixtures {mixtures}"
+    return f"on {environment['device']}: {threads}, {config.plan.layout}, {precision}{mixed}"
 
 
 def headline(config: Config) -> str:

@@ -15,6 +15,7 @@ from rfsearch.spaces.checks import any_table, listed, shown, small, standing
 
 LAYOUTS = ("channels_last",)
 KERNELS = ("eager", "plain")
+PRECISIONS = ("auto", "float32", "bfloat16")
 BUDGETS = ("quick", "standard", "paper")
 MOST_THREADS = 1024
 
@@ -55,6 +56,12 @@ class Plan:
         "torch's operators alone",
         "eager",
     )
+    precision: str = told(
+        "numbers that networks are trained in: float32, bfloat16 (autocast; weights, statistics "
+        "of BatchNorm, alpha and losses stay float32, as do scores and latencies, and NNI's "
+        "one-shot searches), or auto, which takes bfloat16 on a CUDA device that has it",
+        "float32",  # of plans that were stored before there was a choice
+    )
 
     def __post_init__(self) -> None:
         for name in (
@@ -90,6 +97,8 @@ class Plan:
             raise unknown("plan.layout", self.layout, LAYOUTS)
         if self.kernels not in KERNELS:
             raise unknown("plan.kernels", self.kernels, KERNELS)
+        if self.precision not in PRECISIONS:
+            raise unknown("plan.precision", self.precision, PRECISIONS)
 
     def to_json(self) -> dict[str, object]:
         """A flat table."""
@@ -133,6 +142,7 @@ _QUICK = Plan(
     latency_runs=50,
     threads=2,
     retrain_processes=2,
+    precision="auto",
 )
 _STANDARD = replace(
     _QUICK,

@@ -70,7 +70,7 @@ def make_cell(parcel: list[Any], name: str, begun: dict[str, bytes], mailbox: An
 @lru_cache(maxsize=1)
 def _comparison(reference: Any) -> Comparison:
     parcel = opened(reference)
-    placed = fabric(parcel.device)
+    placed = fabric(parcel.device, parcel.precision)
     comparison: Comparison = parcel.content
     runs: dict[str, Run] = {n: replace(r, fabric=placed) for n, r in comparison.runs.items()}
     return replace(comparison, runs=runs)

@@ -52,6 +52,7 @@ class Needs:
     cpus: int
     gpus: float
     retries: int
+    precision: str = "float32"
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPUs" if self.gpus else ""
@@ -84,7 +85,7 @@ def needs(config: Config) -> Needs:
     gpus = settings.gpus
     if gpus < 0:
         gpus = float(fabric(config.device).device.type == "cuda")
-    return Needs(cpus, gpus, settings.retries)
+    return Needs(cpus, gpus, settings.retries, config.plan.precision)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Parcel:
 
     content: Any
     device: str
+    precision: str
     threads: int
     versions: dict[str, str | None]
     paths: tuple[str, ...]
@@ -100,7 +102,8 @@ class Parcel:
 
 def packed(content: Any, needs: Needs) -> Parcel:
     """For nodes that are set up like this machine."""
-    return Parcel(content, needs.device, torch.get_num_threads(), versions(), tuple(sys.path))
+    return Parcel(content, needs.device, needs.precision, torch.get_num_threads(), versions(),
+                  tuple(sys.path))  # fmt: skip
 
 
 def versions() -> dict[str, str | None]:

@@ -84,6 +84,6 @@ def make_trial(parcel: list[Any], name: str, job: Job) -> tuple[Made, Weights]:
 @lru_cache(maxsize=1)
 def _task(reference: Any) -> Task:
     parcel = opened(reference)
-    placed = fabric(parcel.device)
+    placed = fabric(parcel.device, parcel.precision)
     task: Task = parcel.content
     return replace(task, fabric=placed, splits=task.splits.to(placed.device))

@@ -26,7 +26,7 @@ from rfsearch.engine import settings as settings_table
 from rfsearch.engine.environment import environment
 from rfsearch.engine.optimized import OptimizedFolder
 from rfsearch.engine.run import Progress, drive
-from rfsearch.engine.settings import Scalar
+from rfsearch.engine.settings import DataSettings, Scalar
 from rfsearch.errors import UserError, unknown
 from rfsearch.optimize.proposal import Optimized
 from rfsearch.seeds import stream
@@ -132,6 +132,7 @@ def dataset(training: Training, image_size: tuple[int, int], download: bool) -> 
         test_images=training.plan.test_images or None,
         download=download,
         channels=int(training.settings["data.channels"]),
+        cache=settings_table.group(DataSettings, training.settings).cache_bytes,
         settings=settings_table.group(DigitsSettings, training.settings),
     )
     check_classes(str(training.settings["metric.name"]), len(made.classes), training.data)

@@ -63,6 +63,20 @@ class DataSettings:
         "runs of several seeds see one data set",
     )
     channels: int = setting(3, "of images in files (imagefolder, csv): 3 colour, 1 grey")
+    cache_gib: float = setting(
+        8.0,
+        "most GiB of decoded image files (imagefolder, csv) kept in the user's cache for the next "
+        "run; 0 keeps none",
+    )
+
+    def __post_init__(self) -> None:
+        if self.cache_gib < 0:
+            raise UserError(f"data.cache_gib must be 0 or more, not {self.cache_gib:g}")
+
+    @property
+    def cache_bytes(self) -> int:
+        """The same in bytes."""
+        return int(self.cache_gib * 2**30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +146,7 @@ class ExecutorSettings:
             raise UserError(f"executor.gpus must be 0 or more, or -1, not {self.gpus:g}")
 
 
-WHERE = ("executor.cpus", "executor.gpus", "executor.retries")
+WHERE = ("data.cache_gib", "executor.cpus", "executor.gpus", "executor.retries")
 """Settings that say where a run is made and not what comes of it: a resume may change them."""
 
 GROUPS: dict[str, type] = {
@@ -205,8 +219,11 @@ def parse(assignments: Iterable[str], keys: Iterable[Key] | None = None) -> dict
 
 
 def checked(values: Mapping[str, object], where: str) -> dict[str, Scalar]:
-    """The settings of a config.json, every key there with a value of its type."""
-    if wrong := sorted(set(defaults()) ^ set(values)):
+    """The settings of a config.json, every key there with a value of its type; an older one may
+    lack some of `WHERE`."""
+    usual = defaults()
+    values = {**{key: usual[key] for key in WHERE}, **values}
+    if wrong := sorted(set(usual) ^ set(values)):
         raise UserError(f"{where}: its settings miss or add {listed(wrong)}")
     kinds = {key.name: key.kind for key in all_keys()}
     return {

@@ -23,10 +23,10 @@ from rfsearch.engine.environment import environment
 from rfsearch.engine.executors import executor
 from rfsearch.engine.plan import duration, stretch
 from rfsearch.engine.run import Progress, Run
-from rfsearch.engine.settings import WHERE, MetricSettings
+from rfsearch.engine.settings import WHERE, DataSettings, MetricSettings
 from rfsearch.errors import UserError
 from rfsearch.training.metrics import check_classes
-from rfsearch.training.processes import fabric
+from rfsearch.training.processes import fabric, precision_of
 from rfsearch.training.ranks import ranks
 from rfsearch.training.shares import ALONE, Shares, shares_of
 from rfsearch.trials import Claim, Kept, RunFolder, keep, kept, read_json, write_json
@@ -78,13 +78,15 @@ def open_run(
         claim.take()
         begun(folder, config, resume=False)  # another process may have been faster
     study = keep(folder, request.storage)
-    device = str(run.fabric.device)
-    write_json(
-        folder.environment,
-        environment(
-            dataset, device, mixes=config.mixes, kernels=config.plan.kernels, processes=shares.num
-        ),
+    where = environment(
+        dataset,
+        str(run.fabric.device),
+        mixes=config.mixes,
+        kernels=config.plan.kernels,
+        processes=shares.num,
+        precision=precision_of(run.fabric),
     )
+    write_json(folder.environment, where)
     write_json(folder.config, run.config.to_json())
     return replace(run, executor=made, kept=study)
 
@@ -157,7 +159,13 @@ def prepare(
     check_classes(config.group(MetricSettings).name, len(dataset.classes), config.data)
     if strategies.entry(config.strategy).spends == "trials":
         check_proxy(config)
-    run = Run(config, folder, dataset, together or fabric(config.device), progress)
+    placed = together or fabric(config.device, config.plan.precision)
+    if config.plan.precision == "bfloat16" and together:
+        raise UserError(
+            "plan.precision=bfloat16 is for one process; several add up their statistics in "
+            "float32: use --set plan.precision=float32"
+        )
+    run = Run(config, folder, dataset, placed, progress)
     if config.pretrained:
         published.weights(run.backbone)  # a mistake is told before anything is written
     return run
@@ -201,6 +209,7 @@ def load_data(config: Config, *, download: bool = False) -> Dataset:
         test_images=config.plan.test_images or None,
         download=download,
         channels=int(config.settings["data.channels"]),
+        cache=config.group(DataSettings).cache_bytes,
         settings=config.group(DigitsSettings),
     )
 

@@ -12,7 +12,7 @@ from rfsearch.engine import beside
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.costs import told_objective
 from rfsearch.engine.dry_run import estimate
-from rfsearch.engine.listing import describe_plan, headline
+from rfsearch.engine.listing import describe_plan, headline, told_machine
 from rfsearch.engine.measure import measure
 from rfsearch.engine.run import Run, load_architecture, retrain, search, search_units
 from rfsearch.engine.start import (
@@ -29,7 +29,7 @@ from rfsearch.engine.together import company, placed
 from rfsearch.reporting import summarise, write_report
 from rfsearch.reporting.progress import Progress
 from rfsearch.training.shares import ALONE, shares_of
-from rfsearch.trials import Claim, RunFolder
+from rfsearch.trials import Claim, RunFolder, read_json
 
 
 def whole(request: Request) -> str:
@@ -47,6 +47,7 @@ def whole(request: Request) -> str:
     ):
         run = open_run(mine, progress, claim, together)
         progress.note(headline(run.config))
+        progress.note(told_machine(run.config, read_json(run.folder.environment)))
         if objective := told_objective(run.config, run.costs):
             progress.note(objective)
         if request.storage:

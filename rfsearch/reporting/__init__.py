@@ -18,7 +18,7 @@ def write_report(run_folder: Path) -> Path:
     A folder that is missing, is no run or is not finished raises ``UserError``.
     """
     from rfsearch.errors import UserError
-    from rfsearch.reporting import compare_page, compare_records, page
+    from rfsearch.reporting.compare_records import is_comparison
 
     folder = Path(run_folder)
     if (folder / "proposal.json").exists():
@@ -26,8 +26,12 @@ def write_report(run_folder: Path) -> Path:
             f"{folder} holds a proposal, whose page `rfsearch optimize` wrote; "
             "`rfsearch report` takes folders of run and compare"
         )
-    if compare_records.is_comparison(folder):
+    if is_comparison(folder):
+        from rfsearch.reporting import compare_page  # and scipy, which a run's page does without
+
         return compare_page.write(folder)
+    from rfsearch.reporting import page
+
     return page.write(folder)
 
 

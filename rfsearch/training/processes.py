@@ -23,14 +23,42 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+BFLOAT16 = "bf16-mixed"
+"""Fabric's word for autocast to it: weights stay float32, and no loss needs to be scaled, for it
+reaches as far as float32 does."""
 INTERRUPTED = 130
 """Exit code of a command that was told to end."""
 
 
-def fabric(device: str = "auto") -> Fabric:
-    """One process on one device; "auto" takes an accelerator where there is one."""
+def fabric(device: str = "auto", precision: str = "float32") -> Fabric:
+    """One process on one device; "auto" takes an accelerator where there is one, and of numbers
+    those that `numbers` says."""
     check_device(device)
-    return _made(accelerator=device, devices=1)
+    made = _made(accelerator=device, devices=1)
+    if numbers(precision, made.device) == "float32":
+        return made
+    return _made(accelerator=device, devices=1, precision=BFLOAT16)
+
+
+def numbers(precision: str, device: torch.device) -> str:
+    """What "auto" comes to on a device: bfloat16 on CUDA where it computes in it, else float32.
+
+    Raises:
+        UserError: bfloat16 is asked for, and the device does not compute in it.
+    """
+    cuda = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto":
+        return "bfloat16" if cuda else "float32"
+    if precision == "bfloat16" and not (cuda or device.type == "cpu"):
+        raise UserError(
+            f"--set plan.precision=bfloat16: {device} does not compute in it; use float32 or auto"
+        )
+    return precision
+
+
+def precision_of(fabric: Fabric) -> str:
+    """The numbers that networks are trained in: float32 or bfloat16."""
+    return "bfloat16" if fabric.strategy.precision.precision == BFLOAT16 else "float32"
 
 
 def check_device(device: str) -> None:
@@ -46,6 +74,7 @@ def check_device(device: str) -> None:
 def _made(**arguments: Any) -> Fabric:
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Fabric(**arguments)
@@ -103,7 +132,6 @@ def together(device: str, here: Ranks) -> Fabric:
     from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     kind, places = _places(device, here)
     if here.manager == "srun":
         environment: Any = SLURMEnvironment(auto_requeue=False)

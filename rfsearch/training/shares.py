@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -31,6 +31,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from rfsearch.errors import UserError
+from rfsearch.training.processes import precision_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -45,12 +46,20 @@ class Lost(UserError):
 class Shares:
     """One process that has all of every batch. What is here is nothing; `Together` does it.
 
+    Args:
+        autocast: the context in which networks are run; what leaves it is float32 at least.
+
     Attributes:
         rank: of this process, from 0.
         num: processes.
     """
 
     rank, num = 0, 1
+
+    def __init__(
+        self, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        self.autocast = autocast
 
     def part(self, batch: Tensor) -> Tensor:
         """The rows of a batch, (N, ...), that this process has, (n, ...)."""
@@ -67,8 +76,9 @@ class Shares:
             (N, classes), in the order of the batch.
         """
         del num
-        logits: Tensor = network(images)
-        return logits
+        with self.autocast():
+            logits: Tensor = network(images)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace each by its mean over the processes, which is the same in all of them."""
@@ -103,6 +113,7 @@ class Together(Shares):
     """
 
     def __init__(self, rank: int, num: int, device: torch.device) -> None:
+        super().__init__()
         self.rank, self.num, self.device = rank, num, device
 
     def sizes(self, num: int) -> list[int]:
@@ -204,7 +215,7 @@ class Together(Shares):
 def shares_of(fabric: Fabric) -> Shares:
     """Of the processes that Fabric has brought together."""
     if fabric.world_size == 1:
-        return ALONE
+        return ALONE if precision_of(fabric) == "float32" else Shares(fabric.autocast)
     return Together(fabric.global_rank, fabric.world_size, fabric.device)
 
 

@@ -19,6 +19,7 @@ from rfsearch.engine import difference as differences
 from rfsearch.engine import measure, preemption, run
 from rfsearch.engine.config import settle
 from rfsearch.engine.dry_run import estimate
+from rfsearch.engine.listing import told_machine
 from rfsearch.engine.run import load
 from rfsearch.engine.start import load_data, open_run, prepare, stored_record
 from rfsearch.engine.whole import carry_out
@@ -370,6 +371,20 @@ def test_mixtures_are_compiled_where_they_are_used(strategy, told, begin, tmp_pa
     assert asked == [strategy] * (told == "compiled")
     idle = [mixture.path == "plain: nothing was mixed yet" for mixture in mixed(opened)]
     assert not any(idle) if told == "compiled" else all(idle)
+
+
+def test_a_run_in_bfloat16_says_so_and_ends(begin, tmp_path):
+    usual = begin(tmp_path / "usual")
+    assert usual.config.plan.precision == "auto"
+    assert read_json(usual.folder.environment)["precision"] == "float32"
+    opened = begin(tmp_path / "run", settings={"plan.precision": "bfloat16"})
+    told = read_json(opened.folder.environment)
+    assert (told["precision"], told["mixtures"]) == ("bfloat16", "plain")
+    assert "1 thread, channels_last, bfloat16, mixtures plain" in told_machine(opened.config, told)
+    carry_out(opened)
+    assert all(np.isfinite(line["loss"]) for line in opened.history.read())
+    plain = {mixture.path for mixture in mixed(opened)}
+    assert plain == {"plain: only float32 and float64 on a CPU are fused"}
 
 
 def test_a_plan_of_plain_kernels_compiles_nothing(begin, tmp_path, monkeypatch):

@@ -50,8 +50,9 @@ SEARCHES = {
 
 def alone():
     """What a search uses of Fabric, without it."""
+    single = SimpleNamespace(precision=SimpleNamespace(precision="32-true"))
     return SimpleNamespace(world_size=1, global_rank=0, device=torch.device("cpu"),
-                           backward=lambda loss: loss.backward())  # fmt: skip
+                           strategy=single, backward=lambda loss: loss.backward())  # fmt: skip
 
 
 def paired(rank):
