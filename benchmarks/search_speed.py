@@ -360,7 +360,8 @@ def page() -> str:
         f"processor time. torch {torch.__version__}, Python {platform.python_version()}, "
         f"{platform.machine()}, {os.cpu_count()} cores; mixtures are {fused.available()}. "
         "No GPU was at hand.",
-        "Beside this page: [what images cost of a step](data.md), [commands from nothing](cold.md).",
+        "Beside this page: [what images cost of a step](data.md), "
+        "[commands from nothing](cold.md).",
         _asked(tables.read(PLACE / "steps.csv")),
         _section("Steps", "steps.csv", "α and weights is a step of the mixture and, every "
                  f"{PMPLSettings().alpha_every} steps, one on the α of one slot, at equal images "
