@@ -1,0 +1,60 @@
+"""The figure of `planted`: chosen field against distance, as SVG that follows light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+WIDTH, HEIGHT, EDGE = 560, 340, 52
+STYLE = """text { font: 13px sans-serif; fill: #24292f }
+line { stroke: #8c959f; stroke-width: 1.5 }
+.grid { stroke: #8c959f; stroke-opacity: .25 } .plain { stroke-dasharray: 6 4 }
+.needed { stroke: #bc4c00 } .told { fill: #bc4c00 } circle { fill: #0969da; fill-opacity: .8 }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 } .needed { stroke: #f0883e } .told { fill: #f0883e }
+circle { fill: #58a6ff } }
+"""
+
+
+def figure(chosen: Mapping[int, Sequence[int]], plain: int, mean: float, widest: int) -> str:
+    """Distance → the field that each search chose, in pixels, as the text of an SVG.
+
+    Args:
+        plain, mean, widest: fields of the plain network, of all of the space in the mean, and of
+            its widest one.
+    """
+    distances = list(chosen)
+
+    def x(distance: float) -> float:
+        return EDGE + (distance + 0.7) / (max(distances) + 1.4) * (WIDTH - 1.5 * EDGE)
+
+    def y(field: float) -> float:
+        return HEIGHT - EDGE - field / (widest + 2) * (HEIGHT - 1.4 * EDGE)
+
+    def rule(name: str, ends: Sequence[float], heights: Sequence[float]) -> str:
+        (left, right), (low, high) = map(x, ends), map(y, heights)
+        return (f'<line class="{name}" x1="{left:.0f}" y1="{low:.0f}" x2="{right:.0f}" '
+                f'y2="{high:.0f}"/>')  # fmt: skip
+
+    def words(left: float, top: float, told: object, more: str = "") -> str:
+        return f'<text x="{left:.0f}" y="{top:.0f}" {more}>{told}</text>'
+
+    middle = 'text-anchor="middle"'
+    ends = (-0.7, max(distances) + 0.7)
+    parts = [rule("grid", ends, (field, field)) for field in range(0, widest + 1, 5)]
+    parts += [words(EDGE - 10, y(field) + 4, field, 'text-anchor="end"')
+              for field in range(0, widest + 1, 5)]  # fmt: skip
+    parts += [words(x(distance), y(0) + 18, distance, middle) for distance in distances]
+    for told, field in (("plain", plain), ("mean of the space", mean), ("widest", widest)):
+        parts += [rule("plain", ends, (field, field)), words(x(-0.6), y(field) - 5, told)]
+    last = distances[-1]
+    parts += [rule("needed", (0, last), (1, last + 1)),
+              words(x(last), y(last + 1) + 18, "needed", f'class="told" {middle}')]  # fmt: skip
+    for distance, fields in chosen.items():
+        for place, field in enumerate(fields):
+            left = x(distance) + 9 * (place - (len(fields) - 1) / 2)
+            parts.append(f'<circle cx="{left:.0f}" cy="{y(field):.0f}" r="5"/>')
+    axes = ("distance that the label needs, pixels", "field behind the last slot, pixels")
+    parts += [words(WIDTH / 2, HEIGHT - 12, axes[0], middle), words(EDGE / 4, 16, axes[1])]
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            f'width="{WIDTH}">')  # fmt: skip
+    return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
