@@ -26,5 +26,5 @@ def _files() -> list[Path]:
 
 def photographs(image_size: tuple[int, int]) -> Tensor:
     """uint8 (2, 3, height, width): a flower and a temple, cropped about the centre."""
-    found = [np.array(Image.open(file)).transpose(2, 0, 1) for file in _files()]
+    found = [np.array(Image.open(file, formats=("JPEG",))).transpose(2, 0, 1) for file in _files()]
     return resized(torch.from_numpy(np.stack(found)), image_size)

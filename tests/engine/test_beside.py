@@ -31,7 +31,12 @@ class Elsewhere:
     """A fabric on a GPU."""
 
     device = torch.device("cuda")
-    world_size = 1
+
+    def __init__(self, fabric):
+        self.fabric = fabric
+
+    def __getattr__(self, name):
+        return getattr(self.fabric, name)
 
 
 class Stopped(BaseException):
@@ -99,7 +104,7 @@ def test_images_that_differ_from_process_to_process_are_told(begin, tmp_path, mo
 def test_on_an_accelerator_one_after_the_other(begin, tmp_path):
     opened = begin(tmp_path / "run", settings=SIDE_BY_SIDE)
     assert opened.side_by_side
-    assert not replace(opened, fabric=Elsewhere()).side_by_side
+    assert not replace(opened, fabric=Elsewhere(opened.fabric)).side_by_side
 
 
 def test_a_process_that_may_start_no_other_is_told_at_once(begin, tmp_path, monkeypatch):

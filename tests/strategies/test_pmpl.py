@@ -402,7 +402,7 @@ def test_stages_follow_each_other():
         {"threshold": 0.15},
         {"null": "signs", "deadline": "pair", "threshold": 0.15},
         {"form": "paper"},
-        {"relaxation": "alone", "threshold": 0.1, "patience": 1},
+        {"relaxation": "alone", "threshold": 1e-6, "patience": 1},
     ],
     ids=["residual", "signs", "paper", "alone"],
 )
