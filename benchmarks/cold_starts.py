@@ -74,10 +74,8 @@ def measured(run: str) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in taken.items()}
 
 
-def page(rows: list[dict[str, str]]) -> str:
+def page() -> str:
     """cold.md of reports/speed."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---|---|---|"]
-    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
     return "\n\n".join([
         "# From nothing",
         f"`python benchmarks/cold_starts.py`: processor seconds of a fresh process, medians of "
@@ -86,7 +84,7 @@ def page(rows: list[dict[str, str]]) -> str:
         "Theirs is a process with nothing of ours in it: for `analyze` one that imports torch and "
         "torchvision and calls `torch.export` on the same network, for `report` one that imports "
         "torch.",
-        "\n".join(lines),
+        tables.shown(PLACE / "cold.csv"),
     ]) + "\n"  # fmt: skip
 
 
@@ -102,8 +100,8 @@ def main() -> None:
         for name, most in ASKED.items()
     ]  # fmt: skip
     tables.write(PLACE / "cold.csv", COLUMNS, rows)
-    (PLACE / "cold.md").write_text(page(rows), encoding="utf-8")
-    print(page(rows))
+    (PLACE / "cold.md").write_text(page(), encoding="utf-8")
+    print(page())
 
 
 if __name__ == "__main__":

@@ -160,12 +160,12 @@ def page() -> str:
         "mirroring (or, with a scale, bilinear sampling) and normalisation, beside the steps of "
         "the plain network, the cheapest that a run takes. At most 0.05 is the aim: "
         + _kept(tables.read(PLACE / "data_share.csv")),
-        _table("data_share.csv"),
+        tables.shown(PLACE / "data_share.csv"),
         "## A folder read again",
         "`imagefolder:` at 64 pixels: without the cache of decoded images "
         "(`data.cache_gib=0`), into it, and out of it; the same `data_hash` each time. Every "
         "file is read and hashed all the same, so that none that changed is missed.",
-        _table("data_folders.csv"),
+        tables.shown(PLACE / "data_folders.csv"),
     ]) + "\n"  # fmt: skip
 
 
@@ -174,14 +174,6 @@ def _kept(rows: list[dict[str, str]]) -> str:
     if not over:
         return "kept everywhere."
     return f"**not kept** in {len(over)} of {len(rows)} rows."
-
-
-def _table(name: str) -> str:
-    rows = tables.read(PLACE / name)
-    if not rows:
-        return "Not measured yet."
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    return "\n".join(lines + ["| " + " | ".join(row.values()) + " |" for row in rows])
 
 
 MEASURES: dict[str, Callable[[], None]] = {"share": share, "folders": folders}

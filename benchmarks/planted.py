@@ -11,11 +11,9 @@ anew.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -139,20 +137,14 @@ def train_all(num_processes: int) -> None:
             in product(SEEDS, ARMS, planted_images.PAIRS)
             if (str(distance), str(seed), arm) not in done]  # fmt: skip
     say_cost(len(todo))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, context) as pool:
-        for future in as_completed([pool.submit(train, *one) for one in todo]):
-            row = future.result()
-            tables.append(REPORT / "table.csv", COLUMNS, row)
-            print(*row.values(), flush=True)
+    for row in tables.made(train, todo, num_processes):
+        tables.append(REPORT / "table.csv", COLUMNS, row)
+        print(*row.values(), flush=True)
 
 
 def rows() -> list[dict[str, str]]:
-    """Those that are there; a torn last line is cut off."""
-    from rfsearch.trials.history import cut_torn_line
-
-    cut_torn_line(REPORT / "table.csv")
-    return tables.read(REPORT / "table.csv")
+    """Those that are there."""
+    return tables.resumed(REPORT / "table.csv")
 
 
 def say_cost(todo: int) -> None:

@@ -10,9 +10,7 @@ goes on where it was stopped. It rebuilds reports/quick/table.csv and reports/qu
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
-import multiprocessing
 import os
 import platform
 import statistics
@@ -20,6 +18,8 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+
+import tables
 
 SEEDS = (0, 1, 2)
 RANDOM_DRAWS = 6
@@ -123,49 +123,24 @@ def fixed_choices(cell: Cell, run: object) -> tuple[object, ...]:
 
 def read_rows(path: Path) -> list[Row]:
     """The rows that are done."""
-    if not path.exists():
-        return []
     kinds = {"seed": int, "accuracy": float, "search_seconds": float, "train_seconds": float}
-    with path.open(newline="") as file:
-        return [
-            Row(**{key: kinds.get(key, str)(value) for key, value in record.items()})
-            for record in csv.DictReader(file)
-        ]
+    return [Row(**{key: kinds.get(key, str)(value) for key, value in record.items()})
+            for record in tables.resumed(path)]  # fmt: skip
 
 
 def work_off(todo: Iterable[Cell], work: Path, processes: int, path: Path) -> None:
     """Train the cells in processes of one thread; a row is on disk as soon as it is done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes) as pool, path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        if file.tell() == 0:
-            writer.writeheader()
-        for row in pool.imap_unordered(Job(work), todo):
-            writer.writerow(asdict(row))
-            file.flush()
-            print(row.space, row.choice, row.seed, f"{row.accuracy:.4f}", flush=True)
-
-
-@dataclass(frozen=True)
-class Job:
-    """`train` with its folder, as something a process can be handed."""
-
-    work: Path
-
-    def __call__(self, cell: Cell) -> Row:
-        return train(cell, self.work)
+    for row in tables.made(train, [(cell, work) for cell in todo], processes):
+        tables.append(path, [field.name for field in fields(Row)], asdict(row))
+        print(row.space, row.choice, row.seed, f"{row.accuracy:.4f}", flush=True)
 
 
 def summary(rows: list[Row]) -> str:
     """The table as Markdown: mean ± sd of test accuracy in per cent, n, difference to plain."""
     plain = {row.seed: row.accuracy for row in rows if row.choice == "plain"}
     base = statistics.mean(plain.values())
-    lines = [
-        "| form | slots hold | n | test accuracy, % | above plain, points |",
-        "|---|---|---|---|---|",
-    ]
+    lines = []
     for (space, arm), group in grouped(rows).items():
         values = [100 * row.accuracy for row in group]
         spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
@@ -173,8 +148,10 @@ def summary(rows: list[Row]) -> str:
         is_plain = group[0].choice == "plain"
         form = "none" if is_plain else FORMS[space]
         above = "" if is_plain else f"{mean - 100 * base:+.1f}"
-        lines.append(f"| {form} | {arm} | {len(values)} | {mean:.1f}{spread} | {above} |")
-    return "\n".join(lines)
+        lines.append((form, arm, len(values), f"{mean:.1f}{spread}", above))
+    return "\n".join(tables.markdown(
+        ("form", "slots hold", "n", "test accuracy, %", "above plain, points"), lines
+    ))  # fmt: skip
 
 
 def grouped(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:

@@ -13,14 +13,11 @@ disk as soon as it is trained; of one seed all networks get the same images in t
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import itertools
-import multiprocessing
 import random
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -126,18 +123,12 @@ def train_all(num_processes: int, limit: int | None) -> None:
     say_cost(len(todo), num_processes)
     todo = todo[:limit]
     began = time.perf_counter()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, context) as pool:
-        waiting = [pool.submit(train, *one) for one in todo]
-        for number, future in enumerate(as_completed(waiting), 1):
-            row, epochs = future.result()
-            keep(row, epochs)
-            rest = (time.perf_counter() - began) / number * (len(todo) - number)
-            print(
-                f"{number} of {len(todo)}: {row['architecture']} seed {row['seed']} "
-                f"test {float(row['test_accuracy']):.4f}, {rest / 3600:.1f} h left",
-                flush=True,
-            )
+    for number, (row, epochs) in enumerate(tables.made(train, todo, num_processes), 1):
+        keep(row, epochs)
+        rest = (time.perf_counter() - began) / number * (len(todo) - number)
+        print(f"{number} of {len(todo)}: {row['architecture']} seed {row['seed']} "
+              f"test {float(row['test_accuracy']):.4f}, {rest / 3600:.1f} h left",
+              flush=True)  # fmt: skip
 
 
 def shuffled() -> list[tuple[int, ...]]:
@@ -157,23 +148,11 @@ def keep(row: dict[str, Any], epochs: list[float]) -> None:
 
 
 def rows() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Rows and epochs that are there, packed or not; a torn last line is cut off."""
-    from rfsearch.trials.history import cut_torn_line
-
-    both = []
-    for suffix in ("", "_epochs"):
-        loose = WORK / f"{TABLE}{suffix}.csv"
-        cut_torn_line(loose)
-        both.append(unpacked(REPORT / f"{TABLE}{suffix}.csv.gz") + tables.read(loose))
+    """Rows and epochs that are there, packed or not."""
+    parts = ("", "_epochs")
+    both = [tables.read(REPORT / f"{TABLE}{suffix}.csv.gz")
+            + tables.resumed(WORK / f"{TABLE}{suffix}.csv") for suffix in parts]  # fmt: skip
     return unique(both[0], 2), unique(both[1], 3)
-
-
-def unpacked(path: Path) -> list[dict[str, str]]:
-    """Rows of a packed table; none where there is none."""
-    if not path.exists():
-        return []
-    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def unique(found: list[dict[str, str]], num_keys: int) -> list[dict[str, str]]:
@@ -206,16 +185,10 @@ def pack() -> None:
     epochs = [row for row in epochs if (row["architecture"], row["seed"]) in trained]
     for suffix, columns, records in (("", COLUMNS, found), ("_epochs", EPOCH_COLUMNS, epochs)):
         with replacing(REPORT / f"{TABLE}{suffix}.csv.gz") as partial:
-            partial.write_bytes(gzip.compress(text(columns, records).encode(), mtime=0))
+            partial.write_bytes(gzip.compress(tables.text(columns, records).encode(), mtime=0))
     write_json(REPORT / f"{TABLE}.json", {**about(), "rows": rows_hash(found)})
     missing = read_table(REPORT, TABLE).missing
     print(f"{len(found)} rows packed, {missing} are not trained yet")
-
-
-def text(columns: tuple[str, ...], records: list[dict[str, str]]) -> str:
-    """A table with its heading."""
-    lines = [columns, *(tuple(str(row[column]) for column in columns) for row in records)]
-    return "".join(",".join(line) + "\n" for line in lines)
 
 
 def about() -> dict[str, Any]:

@@ -392,13 +392,7 @@ def _asked(rows: list[dict[str, str]]) -> str:
 
 
 def _section(title: str, name: str, text: str) -> str:
-    rows = tables.read(PLACE / name)
-    if not rows:
-        return f"## {title}\n\nNot measured yet."
-    head = list(rows[0])
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-    return f"## {title}\n\n{text}\n\n" + "\n".join(lines)
+    return f"## {title}\n\n{text}\n\n{tables.shown(PLACE / name)}"
 
 
 MEASURES = {"steps": steps, "memory": memory, "cycle": cycle, "growth": growth,
