@@ -4,10 +4,11 @@
     python benchmarks/rfbench.py pack                  # rows to reports/rfbench
     python benchmarks/rfbench.py check --rows 4        # trains rows of the table again
 
-The space: identity, max 3 or avg 3 in the six slots of RFNet-6 by the published form of the
-enhancer, 729 networks, two training seeds each. The residual form is no ground for a table: its
-networks differ less than two trainings of one of them (`benchmarks/rfbench_forms.py`). A row is on
-disk as soon as it is trained; of one seed all networks get the same images in the same order.
+The space: the six spatial convolutions of RFNet-6 stay, or avg 3 or max 5 takes their place, 729
+networks, two training seeds each. Enhancers behind the convolutions are no ground for a table:
+their networks differ hardly more than two trainings of one of them
+(`benchmarks/rfbench_forms.py`). A row is on disk as soon as it is trained; of one seed all
+networks get the same images in the same order.
 """
 
 from __future__ import annotations
@@ -30,13 +31,24 @@ SEEDS = (0, 1)
 REPORT = Path(__file__).parent.parent / "reports" / "rfbench"
 WORK = Path("runs/rfbench")
 TABLE = "digits"
-FORM = "paper"
-SPACE = """description = "identity, max 3 or avg 3"
+FORM = "replace"
+SPACE = """description = "the convolution, avg 3 or max 5"
 form = "{form}"
-operators = [
-  {{ name = "identity" }}, {{ name = "max_pool", kernel = 3 }}, {{ name = "avg_pool", kernel = 3 }}
-]
+operators = [{operators}]
 """
+PLACES = """
+  { name = "depthwise", kernel = 3 },
+  { name = "pf_avg", kernel = 3 },
+  { name = "pf_max", kernel = 5 },
+"""
+BEHIND = """
+  { name = "identity" },
+  { name = "avg_pool", kernel = 3 },
+  { name = "max_pool", kernel = 5 },
+"""
+OPERATORS = {FORM: PLACES, "residual": BEHIND, "paper": BEHIND}
+"""The operators by form: each leaves the convolution, takes the mean of 3×3 or the maximum of
+5×5."""
 SETTINGS = ("backbone.stem=published", "plan.images=4000", "plan.retrain_epochs=8",
             "plan.threads=1")  # fmt: skip
 PIXELS = 32
@@ -55,7 +67,9 @@ def opened(form: str = FORM) -> Any:
 
     space = WORK / f"{TABLE if form == FORM else form}.toml"
     space.parent.mkdir(parents=True, exist_ok=True)
-    space.write_text(SPACE.format(form=form), encoding="utf-8")
+    told = SPACE.format(form=form, operators=OPERATORS[form])
+    if not space.exists() or space.read_text(encoding="utf-8") != told:  # not by each process
+        space.write_text(told, encoding="utf-8")
     config = settle(Request(backbone="rfnet6", space=str(space), image_size=PIXELS, device="cpu",
                             assignments=SETTINGS))  # fmt: skip
     return prepare(config, RunFolder(WORK / "none"), load_data(config), Silent())

@@ -1,10 +1,10 @@
-"""Which form of the enhancer makes networks that differ by more than their trainings do.
+"""Where pools make networks that differ by more than their trainings do.
 
     python benchmarks/rfbench_forms.py --networks 24   # goes on where it stopped
 
-The first networks of RF-Bench, in the published form as the table has them and in the residual
-one, two seeds each, by one recipe: the spread of their means, the noise of a training, and how the
-two seeds rank them.
+The first networks of RF-Bench, their pools in place of convolutions as the table has them, and
+behind them in the residual and in the published form, two seeds each, by one recipe: the spread of
+their means, the noise of a training, and how the two seeds rank them.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ import rfbench
 import tables
 from ranks import tau
 
-OTHER = "residual"
+OTHERS = ("residual", "paper")
 PLACE = rfbench.REPORT / "forms.csv"
-COLUMNS = ("architecture", "seed", "test_accuracy")
+COLUMNS = ("form", "architecture", "seed", "test_accuracy")
 
 Accuracies = dict[str, list[float]]
 
 
 def train(num_networks: int) -> None:
-    """What is missing of the residual form."""
-    done = {(row["architecture"], row["seed"]) for row in tables.read(PLACE)}
+    """What is missing of the other forms."""
+    done = {(row["form"], row["architecture"], row["seed"]) for row in tables.resumed(PLACE)}
     drawn = rfbench.shuffled()[:num_networks]
-    for network, seed in itertools.product(drawn, rfbench.SEEDS):
-        if (rfbench.name(network), str(seed)) not in done:
-            row, _ = rfbench.train(network, seed, OTHER)
-            tables.append(PLACE, COLUMNS, {key: row[key] for key in COLUMNS})
-            print(*(row[key] for key in COLUMNS), flush=True)
+    for network, form, seed in itertools.product(drawn, OTHERS, rfbench.SEEDS):
+        if (form, rfbench.name(network), str(seed)) not in done:
+            trained, _ = rfbench.train(network, seed, form)
+            row = {key: trained.get(key, form) for key in COLUMNS}
+            tables.append(PLACE, COLUMNS, row)
+            print(*row.values(), flush=True)
 
 
 def whole(rows: Sequence[dict[str, str]]) -> Accuracies:
@@ -60,11 +61,14 @@ def main() -> None:
     train(parser.parse_args().networks)
     columns = ("form", "networks", "test accuracy, %", "sd of networks", "sd of a training",
                "τ between seeds")  # fmt: skip
-    found = {rfbench.FORM: whole(rfbench.rows()[0]), OTHER: whole(tables.read(PLACE))}
+    others = tables.read(PLACE)
+    found = {rfbench.FORM: whole(rfbench.rows()[0])} | {
+        form: whole([row for row in others if row["form"] == form]) for form in OTHERS
+    }
     alike = sorted(set.intersection(*(set(told) for told in found.values())))
     rows = [of_form(form, told, alike) for form, told in found.items()]
     lines = tables.markdown(columns, rows)
-    text = "\n".join(["# Which form is ground for a table", "",
+    text = "\n".join(["# Where pools are ground for a table", "",
                       "    python benchmarks/rfbench_forms.py", "", *lines])  # fmt: skip
     PLACE.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -91,8 +91,8 @@ def black_boxes(told: dict[str, tuple[Any, Any]]) -> list[str]:
 
 def supernets(table: Table, told: dict[str, tuple[Any, Any]]) -> list[str]:
     """What each found, and what random search and tpe had by then."""
-    columns = ("strategy", "searches", "test accuracy, %", "regret", "mean rank", "τ of p",
-               "random at its cost", "tpe at its cost")  # fmt: skip
+    columns = ("strategy", "searches", "test accuracy, %", "regret", "regret by sums of slots",
+               "mean rank", "τ of p", "random at its cost", "tpe at its cost")  # fmt: skip
     rows = tables.read(SEARCHED)
     return tables.markdown(columns, [
         of_supernet(strategy, [row for row in rows if row["strategy"] == strategy], table, told)
@@ -111,8 +111,33 @@ def of_supernet(
     rank = np.mean([order.index(one) + 1 for one in found])
     taus = [known for row in rows if (known := tau_of_p(table, row["p"])) is not None]
     equal = [at_cost(*told[other], seconds) for other in ("random", "tpe")]
-    return [strategy, len(rows), spread(values), spread(100 * table.best() - values),
+    smooth = sums_of_slots(table)
+    lost = [max(smooth.values()) - smooth[one] for one in found]
+    return [strategy, len(rows), spread(values), spread(100 * table.best() - values), spread(lost),
             f"{rank:.0f}", spread(taus) if taus else "", *equal]  # fmt: skip
+
+
+def sums_of_slots(table: Table) -> dict[Any, float]:
+    """The accuracy of every network in %, as the sum over slots of what an operator is worth there
+    that fits all trainings best: hundreds of them stand behind each term, so that luck of single
+    trainings is gone, and so is what only pairs of slots do."""
+    networks = list(table.rows)
+    operators = np.eye(table.shape.num_operators)
+    design = np.stack([np.concatenate([operators[k] for k in one]) for one in networks])
+    values = np.array([100 * table.accuracy(one) for one in networks])
+    worth = np.linalg.lstsq(design, values, rcond=None)[0]
+    return dict(zip(networks, (design @ worth).tolist(), strict=True))
+
+
+def shares(table: Table) -> str:
+    """How much of the spread is networks, trainings, and sums over slots."""
+    whole = np.array([[100 * row.test for row in rows] for rows in table.rows.values()])
+    noise = whole.var(axis=1, ddof=1).mean()
+    spread_of = max(whole.mean(axis=1).var(ddof=1) - noise / whole.shape[1], 0.0)
+    explained = np.var(list(sums_of_slots(table).values())) / whole.mean(axis=1).var()
+    return (f"Networks differ by {spread_of**0.5:.2f} points (sd, without the noise), trainings "
+            f"of one by {noise**0.5:.2f}. Sums over slots make {100 * explained:.0f} % of the "
+            "variance of the means.")  # fmt: skip
 
 
 def at_cost(regret: Any, spent: Any, seconds: float) -> str:
@@ -193,7 +218,8 @@ def heading(table: Table) -> list[str]:
                   "of the networks that", "are trained; searches are replayed when all are.",
                   ""]  # fmt: skip
     ceiling = table.noise_ceiling()
-    return [*lines, f"Kendall's τ between training seeds (noise ceiling): {ceiling:.2f}."]
+    return [*lines, f"Kendall's τ between training seeds (noise ceiling): {ceiling:.2f}.",
+            shares(known(table))]  # fmt: skip
 
 
 def known(table: Table) -> Table:

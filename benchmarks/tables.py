@@ -70,7 +70,11 @@ def shown(path: Path) -> str:
 def made(
     make: Callable[..., Any], todo: Iterable[Sequence[Any]], num_processes: int
 ) -> Iterator[Any]:
-    """``make(*one)`` for all of ``todo``, as they finish, so many at a time in processes."""
-    with ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn")) as pool:
+    """``make(*one)`` for all of ``todo``, as they finish, so many at a time in processes; the
+    first error ends all."""
+    pool = ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn"))
+    try:
         for future in as_completed([pool.submit(make, *one) for one in todo]):
             yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -81,3 +81,24 @@ def test_worth_of_an_operator_is_against_the_mean():
         "| x everywhere | 10.00 | 30.00 |", "| y everywhere | 40.00 | 0.00 |",
         "| drawn at random | 25.00 | 15.00 |", "| best of all | 40.00 | 0.00 |",
     ]  # fmt: skip
+
+
+def test_sums_of_slots_fit_what_slots_do_alone():
+    alone = made(dict(zip(NETWORKS, (0.1, 0.3, 0.2, 0.4), strict=True)))
+    assert rfbench_replay.sums_of_slots(alone) == pytest.approx(
+        dict(zip(NETWORKS, (10, 30, 20, 40), strict=True))
+    )
+    pair = made(dict(zip(NETWORKS, (0.0, 0.0, 0.0, 0.4), strict=True)))
+    assert rfbench_replay.sums_of_slots(pair) == pytest.approx(
+        dict(zip(NETWORKS, (-10, 10, 10, 30), strict=True))
+    )
+
+
+def test_the_spread_of_networks_is_told_without_the_noise_of_trainings():
+    values = {(0, 0): (0.1, 0.3), (0, 1): (0.5, 0.7), (1, 0): (0.3, 0.5), (1, 1): (0.7, 0.9)}
+    rows = {one: tuple(Row(v, v, 4.0, 5, 60, 7, 0.001, ()) for v in both)
+            for one, both in values.items()}  # fmt: skip
+    about = {"slots": ["a", "b"], "operators": ["x", "y"], "seeds": [0, 1]}
+    told = rfbench_replay.shares(Table(about, rows))  # means 20, 60, 40, 80; noise 200 each
+    assert f"by {(2000 / 3 - 100) ** 0.5:.2f} points" in told
+    assert f"of one by {200**0.5:.2f}. Sums over slots make 100 %" in told

@@ -1,0 +1,163 @@
+"""Published networks on photographs: what pools, and a search among them, are worth in both forms.
+
+    python benchmarks/real_networks.py compare cifar10 --data cifar10:PATH   # goes on by itself
+    python benchmarks/real_networks.py page                                  # reports/real
+
+A ground is a data set, a network and a size. On each, PMPL's eight candidates are compared by
+`rfsearch compare` in the residual and in the published form: plain, each operator everywhere,
+networks drawn at random, and what PMPL, TPE and random search found, three seeds each, all trained
+by one recipe. Cells are run folders and are not made twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+import tables
+
+REPORT = Path(__file__).parents[1] / "reports" / "real"
+WORK = Path("runs/real")
+SPACES = {"residual": str(Path(__file__).with_suffix(".toml")), "paper": "pmpl"}
+"""By form; the candidates are the same."""
+ARMS = "pmpl,tpe,random"
+SEEDS = "0,1,2"
+COMMON = ("plan.threads=1", "compare.processes=2", "compare.samples=6", "compare.single_seeds=3",
+          "compare.retrain_seeds=1")  # fmt: skip
+KEPT = ("arm", "group", "search_seed", "accuracy", "params", "macs", "window_ops", "latency_ms",
+        "search_seconds", "retrain_seconds", "architecture")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where enhancers are tried.
+
+    Attributes:
+        data: what ``--data`` begins with.
+        image_size: pixels a side.
+        why: what it asks, for the page.
+    """
+
+    why: str
+    backbone: str
+    data: str
+    image_size: int
+    settings: tuple[str, ...]
+
+
+SMALL = ("plan.width=0.5", "plan.images=8000", "plan.retrain_epochs=12")
+GROUNDS = {
+    "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL),
+    "fashionmnist": Ground("clothes", "mobilenetv2", "fashionmnist", 28, SMALL),
+    "imagenette": Ground("larger photographs, few of them", "mobilenetv2", "imagefolder", 64,
+                         ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=25")),
+    "imagenette-low": Ground("low resolution", "mobilenetv2", "imagefolder", 32,
+                             ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=25")),
+    "cifar10-narrow": Ground("a narrow network", "mobilenetv2", "cifar10", 32,
+                             ("plan.width=0.25", *SMALL[1:])),
+    "cifar10-shallow": Ground("a shallow network", "rfnet6", "cifar10", 32,
+                              ("plan.width=1", *SMALL[1:])),
+}  # fmt: skip
+READING = ("Not finished: grounds without a table are not measured yet.",)
+
+
+def compare(name: str, data: str) -> None:
+    """Both forms on a ground, from where they stopped, to reports/real."""
+    from rfsearch.engine import compare as engine
+    from rfsearch.engine.compare_plan import CompareRequest
+
+    ground = GROUNDS[name]
+    if data.partition(":")[0] != ground.data:
+        raise SystemExit(f"{name} is made of {ground.data}: say --data {ground.data}:PATH")
+    for form, space in SPACES.items():
+        out = WORK / f"{name}-{form}"
+        request = CompareRequest(
+            strategies=ARMS, seeds=SEEDS, backbone=ground.backbone, space=space,
+            data=data, image_size=ground.image_size, device="cpu", out=out,
+            resume=(out / "config.json").exists(), assignments=(*COMMON, *ground.settings),
+        )  # fmt: skip
+        print(engine.compare(request), flush=True)
+        finals = [{key: row[key] for key in KEPT} for row in tables.read(out / "finals.csv")]
+        tables.write(REPORT / f"{name}-{form}.csv", KEPT, finals)
+
+
+def page() -> str:
+    """README.md of reports/real."""
+    lines = ["# Enhancers in published networks", "", *READING, ""]
+    for name, ground in GROUNDS.items():
+        lines += [f"## {name}: {ground.why}", "", of_ground(ground), ""]
+        for form in SPACES:
+            rows = tables.read(REPORT / f"{name}-{form}.csv")
+            lines += [f"### The {form} form", "", *arms(rows), ""] if rows else []
+    return "\n".join([*lines, "Made by `python benchmarks/real_networks.py compare GROUND --data "
+                      "NAME:PATH` for each ground."]) + "\n"  # fmt: skip
+
+
+def of_ground(ground: Ground) -> str:
+    """A line."""
+    told = ", ".join(f"`{one}`" for one in ground.settings)
+    return f"`{ground.backbone}` on {ground.data}, {ground.image_size} pixels; {told}."
+
+
+def arms(rows: Sequence[dict[str, str]]) -> list[str]:
+    """A line for each arm, plain first, then by accuracy."""
+    plain = accuracies(rows, "plain")
+    names = sorted(dict.fromkeys(row["arm"] for row in rows),
+                   key=lambda arm: (arm != "plain", -np.mean(accuracies(rows, arm))))  # fmt: skip
+    columns = ("arm", "n", "accuracy, %", "above plain, points", "params", "MACs", "window ops",
+               "latency, ms", "search, s")  # fmt: skip
+    return tables.markdown(columns, [
+        (arm, len(found := accuracies(rows, arm)), spread(found),
+         "" if arm == "plain" else above(found, plain), *prices(rows, arm))
+        for arm in names
+    ])  # fmt: skip
+
+
+def accuracies(rows: Sequence[dict[str, str]], arm: str) -> list[float]:
+    """In per cent, one for each network."""
+    return [100 * float(row["accuracy"]) for row in rows if row["arm"] == arm]
+
+
+def prices(rows: Sequence[dict[str, str]], arm: str) -> Iterator[str]:
+    """Means of what its networks cost."""
+    for column in ("params", "macs", "window_ops", "latency_ms", "search_seconds"):
+        told = [float(row[column]) for row in rows if row["arm"] == arm and row[column]]
+        yield f"{np.mean(told):.3g}" if told else ""
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± sd."""
+    sd = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{sd}"
+
+
+def above(values: Sequence[float], plain: Sequence[float]) -> str:
+    """Difference of means, with Welch's interval where both have more than one network."""
+    mean = np.mean(values) - np.mean(plain)
+    if min(len(values), len(plain)) < 2:
+        return f"{mean:+.1f}"
+    reach = stats.ttest_ind(values, plain, equal_var=False).confidence_interval(0.95)
+    return f"{mean:+.1f} ({reach.low:+.1f} to {reach.high:+.1f})"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("compare", "page"))
+    parser.add_argument("ground", nargs="?", choices=tuple(GROUNDS))
+    parser.add_argument("--data", default="", help="where the ground's images are")
+    given = parser.parse_args()
+    if given.what == "compare":
+        if given.ground is None:
+            parser.error(f"say which ground: {', '.join(GROUNDS)}")
+        compare(given.ground, given.data)
+    (REPORT / "README.md").write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
