@@ -172,11 +172,11 @@ def planned(
             for name, config in configs.items()}  # fmt: skip
     check_proxy(next(iter(runs.values())).config)  # random networks have that training too
     runs = with_costs(runs)
-    placed = next(iter(runs.values())).fabric
+    first = next(iter(runs.values()))
     mixes = any(config.mixes for config in configs.values())
-    kernels = next(iter(configs.values())).plan.kernels
-    where = environment(dataset, str(placed.device), mixes=mixes, kernels=kernels,
-                        precision=precision_of(placed))  # fmt: skip
+    where = environment(dataset, str(first.fabric.device), mixes=mixes,
+                        kernels=first.config.plan.kernels, allocator=first.allocator,
+                        precision=precision_of(first.fabric))  # fmt: skip
     source = request.plan or (request.folder / "config.json" if stored else None)
     if source is not None:
         settled = compare_plan.stored_plans(source, configs)

@@ -193,8 +193,8 @@ def cache(run: Run, spots: Sequence[Spot]) -> Path:
 
 
 def _versions(run: Run, spots: Sequence[Spot]) -> dict[str, object]:
-    where = environment(run.dataset, str(run.fabric.device))
-    names = ("versions", "platform", "cpu", "threads", "device")
+    where = environment(run.dataset, str(run.fabric.device), allocator=run.allocator)
+    names = ("versions", "platform", "cpu", "threads", "device", "allocator")
     operators = spaces.load_space(run.config.space).labels
     return {
         **{name: where[name] for name in names},
