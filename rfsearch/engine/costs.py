@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from rfsearch import backbones, spaces, strategies
-from rfsearch.analysis import walk
+from rfsearch.analysis.walk import walk
 from rfsearch.backbones.realise import enhance
 from rfsearch.backbones.realise import replace as substitute
 from rfsearch.backbones.slots import Shape, map_shapes
