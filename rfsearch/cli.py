@@ -653,6 +653,10 @@ def spaces(
 ) -> None:
     """List the search spaces, or show one."""
     with explained(debug):
+        from rfsearch.spaces import load_space
+
+        if name:
+            load_space(name)  # a mistake is told before torch is loaded, which takes seconds
         from rfsearch.engine.listing import list_space, list_spaces
 
         _reach_modules_here(backbone or "")

@@ -276,7 +276,7 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom rfsearch.cli import app\n"
         "for words in ([], ['--help'], ['run', '--help'], ['run'], ['settings', '--help'],\n"
-        "        ['analyze', '--help'], ['analyze']):\n"
+        "        ['analyze', '--help'], ['analyze'], ['spaces', 'pooing']):\n"
         "    try: app(words, prog_name='rfsearch')\n"
         "    except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'pandas', 'optuna', 'plotly', 'sklearn', 'nni', 'PIL'}\n"
