@@ -6,6 +6,10 @@ OUT/cells/ARM-SEED/   run folders: searches and controls
 OUT/finals.csv        a row per final network
 OUT/latency.json      of random networks: predicted by the table of operators, and measured
 OUT/report.html
+
+What arms have in common is made once: data, the table of costs, the plain network of each seed and
+the other controls, random networks. Supernets are no part of it: each is trained for as many
+epochs as its arm's own pace allows, so no two of them are the same.
 """
 
 from __future__ import annotations
