@@ -18,12 +18,12 @@ from rfsearch.analysis.walk import walk
 from rfsearch.backbones.realise import enhance
 from rfsearch.backbones.realise import replace as substitute
 from rfsearch.backbones.slots import Shape, map_shapes
-from rfsearch.data.cache import home
 from rfsearch.engine import passes
 from rfsearch.engine.config import Config
 from rfsearch.engine.environment import environment
 from rfsearch.engine.listing import table
 from rfsearch.engine.run import Run, slot_names
+from rfsearch.home import home
 from rfsearch.spaces import Choice
 from rfsearch.strategies.attempt import objective
 from rfsearch.strategies.costs import Caps, CostTable
