@@ -30,9 +30,9 @@ import fits
 import tables
 from ranks import Numbers, partial, tau
 from rfsearch import data
-from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.gain import gains
+from rfsearch.analysis.walk import walk
 from rfsearch.seeds import numbers, stream
 from rfsearch.training.evaluation import accuracy
 from rfsearch.training.fit import Fit

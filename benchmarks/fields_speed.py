@@ -22,8 +22,8 @@ from torch import nn
 from torchvision import models
 
 import tables
-from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
+from rfsearch.analysis.walk import walk
 
 FOLDER = Path(__file__).parents[1] / "reports" / "fields"
 TABLE, MEASURED = FOLDER / "table.csv", FOLDER / "speed.csv"

@@ -31,9 +31,11 @@ from torch.export import ExportedProgram
 from torchvision import models
 
 import tables
-from rfsearch.analysis import Analysis, Layer, compare, strips, walk
 from rfsearch.analysis.capture import capture
+from rfsearch.analysis.layers import Analysis, Layer
 from rfsearch.analysis.probe import runs
+from rfsearch.analysis.verify import compare, strips
+from rfsearch.analysis.walk import walk
 from rfsearch.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "reports" / "fields"

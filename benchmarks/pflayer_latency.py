@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from rfsearch.analysis import walk
+from rfsearch.analysis.walk import walk
 from rfsearch.backbones.sources import load
 from rfsearch.engine import passes
 

@@ -1,6 +1,6 @@
 """What a search costs beside training the plain backbone once: full training steps, as ratios.
 
-    python benchmarks/search_speed.py [steps|memory|cycle|growth|commands ...]   # all by default
+    python benchmarks/search_speed.py [steps|memory|allocators|cycle|growth|commands ...]   # all
 
 Arms are taken in turns, so that other work on the machine hits all alike; a ratio is the median
 of the ratios of neighbouring steps. The recipe, the layout (channels_last) and the step on α are
@@ -14,6 +14,7 @@ import argparse
 import itertools
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 import tables
 from rfsearch import backbones, spaces
 from rfsearch.backbones.supernet import Supernet, supernet
+from rfsearch.engine import allocator
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.pace import long
 from rfsearch.engine.run import new_search
@@ -236,6 +238,42 @@ def _held(what: str) -> int:
     return int(next(line for line in lines if line.startswith(what)).split()[1])
 
 
+ALLOCATOR_COLUMNS = ("image_size", "batch", "allocator", "plain_ms", "mixture_ms",
+                     "mixture_of_plain", "mebibytes_cleared_a_step")  # fmt: skip
+TURNS = 2
+
+
+def allocators() -> None:
+    """The plain step and the mixture's under each allocator, in processes by turns."""
+    path = PLACE / "allocator.csv"
+    done = {row["image_size"] for row in tables.read(path)}
+    for size in (64, 128):
+        if str(size) in done:
+            continue
+        told: dict[str, list[list[float]]] = {"system": [], "keep": []}
+        for _, name in itertools.product(range(TURNS), told):
+            command = [sys.executable, __file__, "under", name, str(size)]
+            words = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            told[name].append([float(word) for word in words.split()])
+        for name, found in told.items():
+            _keep(path, ALLOCATOR_COLUMNS, size, BATCH, name,
+                  *(statistics.median(column) for column in zip(*found, strict=True)))  # fmt: skip
+
+
+def under(name: str, size: int) -> list[float]:
+    """What a row of the table has, by a fresh process under this allocator."""
+    allocator.settle(name, "cpu")
+    found = arms(mobilenet(), spaces.load_space("pooling"), ("plain", "fused mixture"))
+    taken = timed(found, dict.fromkeys(found, batch_of(size)))
+    images, labels = batch_of(size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    found["plain"](images, labels)
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    plain, mixture = taken.values()
+    return [1000 * statistics.median(plain), 1000 * statistics.median(mixture),
+            ratio(mixture, plain), pages * resource.getpagesize() / 2**20]  # fmt: skip
+
+
 CYCLE_COLUMNS = ("image_size", "batch", "cycle", "milliseconds", "of_ours")
 
 
@@ -368,6 +406,11 @@ def page() -> str:
                  "a step of α and of the weights."),
         _section("Memory", "memory.csv", "What three steps add at most to what a fresh process "
                  "holds."),
+        _section("Memory that is kept", "allocator.csv", "Plain steps and the mixture's in "
+                 "processes of their own, freed memory handed back to the system (`system`) and "
+                 "kept for the next step (`keep`, which runs of the command line have on a CPU "
+                 "under glibc: `plan.allocator`); the last column is what the system cleared in a "
+                 "plain step."),
         _section("A cycle beside NNI's", "cycle.csv", "One step on all α and one on the weights "
                  "by the loss of the mixture, of the same networks and candidates; NNI's layer "
                  "choice is handed channels_last maps, which it does not ask for by itself."),
@@ -395,8 +438,8 @@ def _section(title: str, name: str, text: str) -> str:
     return f"## {title}\n\n{text}\n\n{tables.shown(PLACE / name)}"
 
 
-MEASURES = {"steps": steps, "memory": memory, "cycle": cycle, "growth": growth,
-            "commands": commands}  # fmt: skip
+MEASURES = {"steps": steps, "memory": memory, "allocators": allocators, "cycle": cycle,
+            "growth": growth, "commands": commands}  # fmt: skip
 
 
 def main() -> None:
@@ -405,6 +448,9 @@ def main() -> None:
     torch.manual_seed(0)
     if sys.argv[1:2] == ["peak"]:
         print(peak(sys.argv[2], int(sys.argv[3])))
+        return
+    if sys.argv[1:2] == ["under"]:
+        print(*under(sys.argv[2], int(sys.argv[3])))
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="*", choices=[[], *MEASURES])

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from rfsearch.engine import allocator
 from rfsearch.errors import UserError
 
 UsageError: Any = typer.BadParameter.__base__  # typer's own or click's, by typer's version
@@ -35,6 +36,7 @@ class Verbs(TyperGroup):
         # Libraries make a million objects as they load, and none of them goes: looking for garbage
         # among them as often as Python does would take an eighth of the time.
         gc.set_threshold(50_000, 20, 50)
+        allocator.own()
         try:
             status = super().main(
                 args, prog_name, complete_var, False, windows_expand_args, **extra
@@ -651,6 +653,10 @@ def spaces(
 ) -> None:
     """List the search spaces, or show one."""
     with explained(debug):
+        from rfsearch.spaces import load_space
+
+        if name:
+            load_space(name)  # a mistake is told before torch is loaded, which takes seconds
         from rfsearch.engine.listing import list_space, list_spaces
 
         _reach_modules_here(backbone or "")

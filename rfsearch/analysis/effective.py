@@ -32,9 +32,6 @@ from rfsearch.analysis.squares import Mass, bars, square
 from rfsearch.analysis.units import Unit
 from rfsearch.errors import UserError, unknown
 
-SHARES = (0.2, 0.3, 0.5, 0.9, 0.99)
-"""RepLKNet's shares of the mass, and 90 %."""
-
 
 def effective_sizes(
     module: nn.Module,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,24 +17,11 @@ from torch.export import ExportedProgram
 
 from rfsearch.analysis.capture import constants
 from rfsearch.analysis.follow import Step, follow
-from rfsearch.analysis.layers import Analysis, Layer
+from rfsearch.analysis.layers import AXES, Analysis, Smallest, is_spatial
 from rfsearch.analysis.walk import walk
 
-AXES = ("h", "w")
 REACH = 8
 """How many times the first guess an image may be before none is said to do."""
-
-
-@dataclass(frozen=True)
-class Smallest:
-    """The shortest image side along one axis without an unproductive layer, in pixels.
-
-    ``pixels`` is None where no size does, as when an attention sees everything before a kernel
-    comes. Not ``exact``: at least so many, because the graph holds for one image size alone.
-    """
-
-    pixels: int | None
-    exact: bool = True
 
 
 def smallest_images(
@@ -120,17 +106,6 @@ def _unproductive(
     spatial = [layer for layer in layers if is_spatial(layer)]
     height, width = (any(getattr(row, f"unproductive_{a}") for row in spatial) for a in AXES)
     return height, width
-
-
-def is_spatial(layer: Layer) -> bool:
-    """Whether a layer can see something new: a convolution or pooling with a kernel above 1.
-
-    Pooling to a single element is left out: it sums up, and looks for nothing.
-    """
-    if layer.kind not in ("conv", "pool") or (layer.kind == "pool" and layer.height == 1 ==
-                                              layer.width):  # fmt: skip
-        return False
-    return max(layer.kernel_h or 1, layer.kernel_w or 1) > 1
 
 
 @contextmanager

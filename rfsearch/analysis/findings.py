@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rfsearch.analysis.feasible import AXES, Smallest, is_spatial
-from rfsearch.analysis.layers import Analysis, Layer
+from rfsearch.analysis.layers import AXES, Analysis, Layer, Smallest, is_spatial
 from rfsearch.analysis.stages import field_of, gate_rows, label, stages, trunk
 
 COVERS = (0.5, 1.0)

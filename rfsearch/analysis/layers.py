@@ -1,4 +1,4 @@
-"""A layer as a row of numbers, and rows as layers.csv."""
+"""A layer as a row of numbers, what is told beside rows, and rows as layers.csv."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+
+AXES = ("h", "w")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,39 @@ class Layer:
 
 MARKS = ("at_least", "at_most")
 COLUMNS = tuple(field.name for field in fields(Layer) if field.name not in MARKS)
+
+
+def is_spatial(layer: Layer) -> bool:
+    """Whether a layer can see something new: a convolution or pooling with a kernel above 1.
+
+    Pooling to a single element is left out: it sums up, and looks for nothing.
+    """
+    if layer.kind not in ("conv", "pool") or (layer.kind == "pool" and layer.height == 1 ==
+                                              layer.width):  # fmt: skip
+        return False
+    return max(layer.kernel_h or 1, layer.kernel_w or 1) > 1
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels [top, top + height) × [left, left + width); padding around the image counts."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The shortest image side along one axis without an unproductive layer, in pixels.
+
+    ``pixels`` is None where no size does, as when an attention sees everything before a kernel
+    comes. Not ``exact``: at least so many, because the graph holds for one image size alone.
+    """
+
+    pixels: int | None
+    exact: bool = True
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Mass = NDArray[np.float64]
 """(H, W), no number below 0."""
+SHARES = (0.2, 0.3, 0.5, 0.9, 0.99)
+"""RepLKNet's shares of the mass, and 90 %."""
 
 
 def square(mass: Mass, share: float) -> tuple[int, int]:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rfsearch.analysis.feasible import AXES
-from rfsearch.analysis.layers import Analysis, Layer
+from rfsearch.analysis.layers import AXES, Analysis, Layer
 
 
 @dataclass(frozen=True)

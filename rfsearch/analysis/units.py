@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from rfsearch.analysis.dependence import Value
 from rfsearch.analysis.follow import trace_marked
+from rfsearch.analysis.layers import Box
 from rfsearch.analysis.reach import Reach
 
 BOXES = {
@@ -32,16 +33,6 @@ class Unit:
     def index(self) -> tuple[int | slice, ...]:
         """For indexing a tensor of that shape."""
         return tuple(slice(None) if at is None else at for at in self.place)
-
-
-@dataclass(frozen=True)
-class Box:
-    """Pixels [top, top + height) × [left, left + width); padding around the image counts."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 def centre(value: Value) -> Unit | None:

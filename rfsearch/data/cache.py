@@ -30,13 +30,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rfsearch.home import home
+
 LOSSY = ("jpg", "libjpeg_turbo", "webp")
 """Pillow's words for the libraries whose versions may differ in a pixel."""
-
-
-def home() -> Path:
-    """This package's folder in the user's cache: below $XDG_CACHE_HOME, or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rfsearch"
 
 
 @dataclass(frozen=True)

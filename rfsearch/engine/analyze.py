@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from rfsearch import backbones, data
-from rfsearch.analysis.gain import COLUMNS as GAIN_COLUMNS
 from rfsearch.analysis.gain import gains
 from rfsearch.analysis.inputs import (
     Sides,
@@ -26,10 +25,10 @@ from rfsearch.analysis.inputs import (
     taking_images,
 )
 from rfsearch.analysis.layers import COLUMNS
-from rfsearch.analysis.reading import SEES, Reading, read, with_effective, with_verdict
+from rfsearch.analysis.reader import SEES, read, with_effective, with_verdict
+from rfsearch.analysis.reading import Reading
+from rfsearch.analysis.scores import COLUMNS as GAIN_COLUMNS
 from rfsearch.backbones.models import ALIASES, SOURCES, Model, resolve
-from rfsearch.data.photographs import NAMES as PHOTOGRAPHS
-from rfsearch.data.photographs import photographs
 from rfsearch.engine.optimized import OptimizedFolder
 from rfsearch.engine.run import load, load_architecture
 from rfsearch.engine.settings import parse
@@ -380,11 +379,10 @@ def _of_channels(pixels: Tensor, channels: int, spec: str) -> Tensor:
 def _pictures(subjects: Sequence[Subject], options: Options) -> list[Picture]:
     """Images to draw fields on: the user's, else two photographs; at the first network's size."""
     from rfsearch.reporting.field_page import Picture
+    from rfsearch.reporting.photographs import NAMES, photographs
 
-    size = subjects[0].image_size
     if options.data is None:
-        found = zip(PHOTOGRAPHS, photographs(size), strict=True)
-        return [Picture(name, pixels.permute(1, 2, 0).numpy()) for name, pixels in found]
+        return list(map(Picture, NAMES, photographs(subjects[0].image_size)))
     pixels = _dataset(subjects[0], options.data).search.selection.pixels[:4]
     return [Picture(f"{options.data}, image {i + 1}", one.permute(1, 2, 0).numpy())
             for i, one in enumerate(pixels)]  # fmt: skip

@@ -12,6 +12,8 @@ from multiprocessing.reduction import ForkingPickler
 from types import ModuleType
 from typing import Any
 
+from rfsearch.engine import allocator
+
 
 def child(where: str, given: tuple[Any, ...], *channels: Any) -> SpawnProcess:
     """A process, not started yet, that calls a function with ``given`` and ``channels``.
@@ -45,6 +47,7 @@ class _Child(SpawnProcess):
 
 def _begin(where: str, packed: bytes, *channels: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    allocator.own()
     pkgutil.resolve_name(where)(*ForkingPickler.loads(packed), *channels)
 
 

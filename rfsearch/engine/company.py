@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rfsearch.engine import allocator
 from rfsearch.engine.children import child
 
 CHANNELS, PIXELS, BATCH = 96, 24, 32
@@ -20,6 +21,7 @@ PATIENCE = 60.0
 
 def _train(begun: Any, end: Any) -> None:
     torch.set_num_threads(1)
+    allocator.settle("auto", "cpu")
     layers = nn.Sequential(
         nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, groups=CHANNELS, bias=False),
         nn.BatchNorm2d(CHANNELS),

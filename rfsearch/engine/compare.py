@@ -6,6 +6,10 @@ OUT/cells/ARM-SEED/   run folders: searches and controls
 OUT/finals.csv        a row per final network
 OUT/latency.json      of random networks: predicted by the table of operators, and measured
 OUT/report.html
+
+What arms have in common is made once: data, the table of costs, the plain network of each seed and
+the other controls, random networks. Supernets are no part of it: each is trained for as many
+epochs as its arm's own pace allows, so no two of them are the same.
 """
 
 from __future__ import annotations
@@ -172,11 +176,11 @@ def planned(
             for name, config in configs.items()}  # fmt: skip
     check_proxy(next(iter(runs.values())).config)  # random networks have that training too
     runs = with_costs(runs)
-    placed = next(iter(runs.values())).fabric
+    first = next(iter(runs.values()))
     mixes = any(config.mixes for config in configs.values())
-    kernels = next(iter(configs.values())).plan.kernels
-    where = environment(dataset, str(placed.device), mixes=mixes, kernels=kernels,
-                        precision=precision_of(placed))  # fmt: skip
+    where = environment(dataset, str(first.fabric.device), mixes=mixes,
+                        kernels=first.config.plan.kernels, allocator=first.allocator,
+                        precision=precision_of(first.fabric))  # fmt: skip
     source = request.plan or (request.folder / "config.json" if stored else None)
     if source is not None:
         settled = compare_plan.stored_plans(source, configs)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -395,10 +395,17 @@ def _tried(operator: spaces.Operator) -> None:
         build_replacement(operator.name, nn.Conv2d(8, 8, 3, padding=1), dict(operator.arguments))
 
 
+def moved(stored: Config, here: Config) -> Config:
+    """What was begun, gone on with where ``here`` says."""
+    values = {key: here.settings[key] for key in settings_table.WHERE}
+    plan = replace(stored.plan, allocator=here.plan.allocator)
+    return replace(stored, settings={**stored.settings, **values}, plan=plan)
+
+
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Where a stored config.json and the one that is asked for differ, as text."""
     old, new = _flat(stored), _flat(wanted)
-    free = {"hash", "format", "changed", *settings_table.WHERE}
+    free = {"hash", "format", "changed", *settings_table.WHERE, *settings_table.WHERE_OF_PLAN}
     return [
         f"{key} {old.get(key)!r} → {new.get(key)!r}"
         for key in sorted({*old, *new} - free)

@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 from rfsearch import backbones, spaces, strategies
-from rfsearch.analysis import walk
+from rfsearch.analysis.walk import walk
 from rfsearch.backbones.realise import enhance
 from rfsearch.backbones.realise import replace as substitute
 from rfsearch.backbones.slots import Shape, map_shapes
-from rfsearch.data.cache import home
 from rfsearch.engine import passes
 from rfsearch.engine.config import Config
 from rfsearch.engine.environment import environment
 from rfsearch.engine.listing import table
 from rfsearch.engine.run import Run, slot_names
+from rfsearch.home import home
 from rfsearch.spaces import Choice
 from rfsearch.strategies.attempt import objective
 from rfsearch.strategies.costs import Caps, CostTable
@@ -193,8 +193,8 @@ def cache(run: Run, spots: Sequence[Spot]) -> Path:
 
 
 def _versions(run: Run, spots: Sequence[Spot]) -> dict[str, object]:
-    where = environment(run.dataset, str(run.fabric.device))
-    names = ("versions", "platform", "cpu", "threads", "device")
+    where = environment(run.dataset, str(run.fabric.device), allocator=run.allocator)
+    names = ("versions", "platform", "cpu", "threads", "device", "allocator")
     operators = spaces.load_space(run.config.space).labels
     return {
         **{name: where[name] for name in names},

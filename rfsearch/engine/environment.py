@@ -37,6 +37,7 @@ def environment(
     kernels: str = "eager",
     processes: int = 1,
     precision: str = "float32",
+    allocator: str = "system",
 ) -> dict[str, Any]:
     """The content of environment.json.
 
@@ -46,6 +47,7 @@ def environment(
         kernels: the plan's.
         processes: that train one network together.
         precision: what networks are trained in.
+        allocator: whether freed memory is kept, or the system's again.
     """
     return {
         "versions": {
@@ -60,6 +62,7 @@ def environment(
         "device": device,
         "processes": processes,
         "precision": precision,
+        "allocator": allocator,
         "mixtures": _mixtures(device, kernels, processes, precision) if mixes else "none",
         "commit": _commit(),
         "data": dataset.name,

@@ -177,7 +177,9 @@ def told_machine(config: Config, environment: Mapping[str, Any]) -> str:
     precision = environment.get("precision", "float32")
     mixtures = environment["mixtures"]
     mixed = "" if mixtures == "none" else f", mixtures {mixtures}"
-    return f"on {environment['device']}: {threads}, {config.plan.layout}, {precision}{mixed}"
+    kept = ", freed memory kept" if environment.get("allocator") == "keep" else ""
+    how = f"{threads}, {config.plan.layout}, {precision}{mixed}{kept}"
+    return f"on {environment['device']}: {how}"
 
 
 def headline(config: Config) -> str:

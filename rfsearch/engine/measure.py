@@ -16,8 +16,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from rfsearch.analysis import Analysis, Layer, walk, write_layers
 from rfsearch.analysis.effective import effective_sizes
+from rfsearch.analysis.layers import Analysis, Layer, write_layers
+from rfsearch.analysis.walk import walk
 from rfsearch.backbones.slots import mark_ends
 from rfsearch.data.augmentation import normalise
 from rfsearch.engine import passes

@@ -15,7 +15,8 @@ from torch import nn
 
 from rfsearch import data
 from rfsearch.analysis.capture import capture
-from rfsearch.analysis.gain import Gains, gains
+from rfsearch.analysis.gain import gains
+from rfsearch.analysis.scores import Gains
 from rfsearch.analysis.walk import walk
 from rfsearch.backbones.models import resolve
 from rfsearch.engine.analyze import Options as Analysis

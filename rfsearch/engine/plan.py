@@ -16,6 +16,7 @@ from rfsearch.spaces.checks import any_table, listed, shown, small, standing
 LAYOUTS = ("channels_last",)
 KERNELS = ("eager", "plain")
 PRECISIONS = ("auto", "float32", "bfloat16")
+ALLOCATORS = ("auto", "keep", "system")
 BUDGETS = ("quick", "standard", "paper")
 MOST_THREADS = 1024
 
@@ -62,6 +63,13 @@ class Plan:
         "one-shot searches), or auto, which takes bfloat16 on a CUDA device that has it",
         "float32",  # of plans that were stored before there was a choice
     )
+    allocator: str = told(
+        "memory that tensors gave back: keep, for the next step, until the process ends (faster, "
+        "and about a sixth more of it; needs glibc), system, as the C library has it, or auto, "
+        "which keeps it on a CPU under glibc, in processes of rfsearch alone, where no MALLOC_... "
+        "is in the environment",
+        "system",
+    )
 
     def __post_init__(self) -> None:
         for name in (
@@ -99,6 +107,8 @@ class Plan:
             raise unknown("plan.kernels", self.kernels, KERNELS)
         if self.precision not in PRECISIONS:
             raise unknown("plan.precision", self.precision, PRECISIONS)
+        if self.allocator not in ALLOCATORS:
+            raise unknown("plan.allocator", self.allocator, ALLOCATORS)
 
     def to_json(self) -> dict[str, object]:
         """A flat table."""
@@ -143,6 +153,7 @@ _QUICK = Plan(
     threads=2,
     retrain_processes=2,
     precision="auto",
+    allocator="auto",
 )
 _STANDARD = replace(
     _QUICK,

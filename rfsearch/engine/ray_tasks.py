@@ -15,6 +15,7 @@ import torch
 
 import rfsearch
 from rfsearch.data.images import Images
+from rfsearch.engine import allocator
 from rfsearch.engine.settings import ExecutorSettings
 from rfsearch.errors import UserError
 from rfsearch.training.processes import fabric
@@ -53,6 +54,7 @@ class Needs:
     gpus: float
     retries: int
     precision: str = "float32"
+    allocator: str = "system"
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPUs" if self.gpus else ""
@@ -85,7 +87,7 @@ def needs(config: Config) -> Needs:
     gpus = settings.gpus
     if gpus < 0:
         gpus = float(fabric(config.device).device.type == "cuda")
-    return Needs(cpus, gpus, settings.retries, config.plan.precision)
+    return Needs(cpus, gpus, settings.retries, config.plan.precision, config.plan.allocator)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Parcel:
     content: Any
     device: str
     precision: str
+    allocator: str
     threads: int
     versions: dict[str, str | None]
     paths: tuple[str, ...]
@@ -102,8 +105,8 @@ class Parcel:
 
 def packed(content: Any, needs: Needs) -> Parcel:
     """For nodes that are set up like this machine."""
-    return Parcel(content, needs.device, needs.precision, torch.get_num_threads(), versions(),
-                  tuple(sys.path))  # fmt: skip
+    return Parcel(content, needs.device, needs.precision, needs.allocator,
+                  torch.get_num_threads(), versions(), tuple(sys.path))  # fmt: skip
 
 
 def versions() -> dict[str, str | None]:
@@ -132,6 +135,8 @@ def opened(reference: Any) -> Parcel:
             )
     sys.path.extend(path for path in parcel.paths if path not in sys.path)
     torch.set_num_threads(parcel.threads)
+    allocator.own()
+    allocator.settle(parcel.allocator, parcel.device)
     return parcel
 
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from rfsearch import data
 from rfsearch.data.request import DigitsSettings
-from rfsearch.engine import passes
+from rfsearch.engine import allocator, passes
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.environment import environment
 from rfsearch.engine.optimized import OptimizedFolder
@@ -207,7 +207,9 @@ def retrain(
     """Train what is not trained yet and measure; the content of metrics.json."""
     torch.set_num_threads(training.plan.threads or os.cpu_count() or 1)
     run = Retraining(found, training, made, folder, fabric(), progress)
-    write_json(folder.environment, environment(made, str(run.fabric.device)))
+    freed = allocator.settle("auto", run.fabric.device.type)
+    where = environment(made, str(run.fabric.device), allocator=freed)
+    write_json(folder.environment, where)
     epochs = training.plan.retrain_epochs * training.plan.retrain_seeds
     phases: list[tuple[str, float | None, int]] = [(kind, None, epochs) for kind in NETWORKS]
     progress.start([*phases, ("measure", None, 0)])
@@ -232,6 +234,7 @@ def expected_seconds(
     # so many epochs that the schedule has the steps that are timed
     plan = replace(training.plan, retrain_epochs=training.plan.retrain_epochs + TIMED)
     run = Retraining(found, replace(training, plan=plan), made, folder, fabric(), progress)
+    allocator.settle("auto", run.fabric.device.type)
     total = 0.0
     for kind in NETWORKS:
         fit = run.fit(kind, 0)

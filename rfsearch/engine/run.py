@@ -143,7 +143,8 @@ class Recorded(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """A settled run with its data, its folder and its device."""
+    """A settled run with its data, its folder and its device; ``allocator`` is what the plan's
+    came to."""
 
     config: Config
     folder: RunFolder
@@ -153,6 +154,7 @@ class Run:
     costs: CostTable | None = None
     executor: Executor = field(default_factory=Inline)
     kept: Kept | None = None
+    allocator: str = "system"
 
     @property
     def study(self) -> Kept:

@@ -148,6 +148,8 @@ class ExecutorSettings:
 
 WHERE = ("data.cache_gib", "executor.cpus", "executor.gpus", "executor.retries")
 """Settings that say where a run is made and not what comes of it: a resume may change them."""
+WHERE_OF_PLAN = ("plan.allocator",)
+"""Of the plan's, likewise."""
 
 GROUPS: dict[str, type] = {
     "pmpl": PMPLSettings,

@@ -16,14 +16,15 @@ from rfsearch import data, strategies
 from rfsearch.backbones import published
 from rfsearch.data.digits import DigitsSettings
 from rfsearch.data.images import Dataset
-from rfsearch.engine.config import Config, Request, differences, settle
+from rfsearch.engine import allocator
+from rfsearch.engine.config import Config, Request, differences, moved, settle
 from rfsearch.engine.costs import checked_costs, needed
 from rfsearch.engine.dry_run import FIXED_SECONDS, estimate
 from rfsearch.engine.environment import environment
 from rfsearch.engine.executors import executor
 from rfsearch.engine.plan import duration, stretch
 from rfsearch.engine.run import Progress, Run
-from rfsearch.engine.settings import WHERE, DataSettings, MetricSettings
+from rfsearch.engine.settings import DataSettings, MetricSettings
 from rfsearch.errors import UserError
 from rfsearch.training.metrics import check_classes
 from rfsearch.training.processes import fabric, precision_of
@@ -66,8 +67,7 @@ def open_run(
             claim.take()
         dataset = load_data(stored or config, download=request.download)
         made = executor(request.executor, request.ray_address)
-        where = {key: config.settings[key] for key in WHERE}
-        settled = replace(stored, settings={**stored.settings, **where}) if stored else config
+        settled = moved(stored, config) if stored else config
         run = prepare(settled, folder, dataset, progress, together)
         check_children(run)
     check_alike(run, shares)
@@ -85,6 +85,7 @@ def open_run(
         kernels=config.plan.kernels,
         processes=shares.num,
         precision=precision_of(run.fabric),
+        allocator=run.allocator,
     )
     write_json(folder.environment, where)
     write_json(folder.config, run.config.to_json())
@@ -146,7 +147,8 @@ def prepare(
     progress: Progress,
     together: Fabric | None = None,
 ) -> Run:
-    """The run on its device and its threads; in one process, unless several are together."""
+    """The run on its device, with its threads and allocator; in one process, unless several are
+    together."""
     cores = max(1, (os.cpu_count() or 1) // ranks().num_local)
     torch.set_num_threads(config.plan.threads or cores)
     for key, split in (("recipe.batch_size", "weights"), ("pmpl.alpha_batch", "alpha")):
@@ -165,7 +167,8 @@ def prepare(
             "plan.precision=bfloat16 is for one process; several add up their statistics in "
             "float32: use --set plan.precision=float32"
         )
-    run = Run(config, folder, dataset, placed, progress)
+    freed = allocator.settle(config.plan.allocator, placed.device.type)
+    run = Run(config, folder, dataset, placed, progress, allocator=freed)
     if config.pretrained:
         published.weights(run.backbone)  # a mistake is told before anything is written
     return run

@@ -16,6 +16,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from rfsearch.home import home
+
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 """Of the compiler. NaN and infinity keep their meaning: no fast mathematics."""
 OPENMP = ("-fopenmp",)
@@ -63,9 +65,8 @@ def _run(command: list[str]) -> bytes:
 @cache
 def _folder() -> Path:
     """A folder of this user's alone."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     try:
-        folder = base / "rfsearch"
+        folder = home()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder):
             return folder

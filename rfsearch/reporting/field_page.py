@@ -14,8 +14,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from rfsearch.analysis.gain import RULE
 from rfsearch.analysis.reading import Reading
+from rfsearch.analysis.scores import RULE
 from rfsearch.errors import UserError
 from rfsearch.reporting import (
     field_data,

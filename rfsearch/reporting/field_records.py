@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from rfsearch.analysis.layers import COLUMNS, Analysis, Layer, Totals
+from rfsearch.analysis.layers import COLUMNS, Analysis, Box, Layer, Totals
 from rfsearch.analysis.reading import Reading
-from rfsearch.analysis.units import Box
-from rfsearch.data.photographs import NAMES, photographs
 from rfsearch.reporting.field_page import Picture, parts
+from rfsearch.reporting.photographs import NAMES, photographs
 from rfsearch.reporting.records import Records
 
 NEEDED = ("field_no_gates_h", "field_min_h", "jump_h", "start_h")
@@ -24,11 +23,7 @@ def section(records: Records) -> dict[str, Any] | None:
     if any(column not in table.columns for table in tables.values() for column in NEEDED):
         return None
     readings = [_reading(name, table, records) for name, table in tables.items()]
-    images = [
-        Picture(name, pixels.permute(1, 2, 0).numpy())
-        for name, pixels in zip(NAMES, photographs(records.image_size), strict=True)
-    ]
-    return parts(readings, images)
+    return parts(readings, list(map(Picture, NAMES, photographs(records.image_size))))
 
 
 def _reading(name: str, table: pd.DataFrame, records: Records) -> Reading:

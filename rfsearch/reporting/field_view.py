@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rfsearch.analysis.gain import Gain
-from rfsearch.analysis.layers import Layer
+from rfsearch.analysis.layers import Box, Layer
 from rfsearch.analysis.reading import Reading
+from rfsearch.analysis.scores import Gain
 from rfsearch.analysis.squares import Mass, square_box
-from rfsearch.analysis.units import Box
 from rfsearch.reporting import pictures
 from rfsearch.reporting.gain_table import MILLION, THOUSAND, remark
 from rfsearch.reporting.layer_table import bound, kernel, name_of, sees_new, told_rows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from textwrap import fill
 
-from rfsearch.analysis.gain import RULE, Gain, Score
 from rfsearch.analysis.layers import Layer
 from rfsearch.analysis.reading import Reading
+from rfsearch.analysis.scores import RULE, Gain, Score
 from rfsearch.reporting.layer_table import _drawn, _new_table, name_of
 
 HEADINGS = ("layer", "kind", "stage", "local", "cumulative", "gain", "per M MACs", "per k params",

@@ -12,9 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rfsearch.analysis.feasible import is_spatial
 from rfsearch.analysis.findings import unproductive
-from rfsearch.analysis.layers import Layer
+from rfsearch.analysis.layers import Layer, is_spatial
 from rfsearch.analysis.reading import Reading
 from rfsearch.analysis.stages import trunk
 from rfsearch.reporting.quantities import MISSING, count, percent, size

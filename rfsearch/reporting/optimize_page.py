@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rfsearch.analysis.gain import RULE, Gains
+from rfsearch.analysis.scores import RULE, Gains
 from rfsearch.optimize.kernel_level import Proposal
 from rfsearch.optimize.proposal import Optimized, Row
 from rfsearch.optimize.stage_level import Curve

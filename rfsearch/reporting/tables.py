@@ -287,7 +287,7 @@ def settings(records: Records) -> Table:
 def machine(records: Records) -> Table:
     """Hardware and versions."""
     environment = records.environment
-    keys = ("platform", "cpu", "cores", "threads", "device", "precision")
+    keys = ("platform", "cpu", "cores", "threads", "device", "precision", "allocator")
     rows = [[key, plain_text(environment.get(key))] for key in keys if key in environment]
     memory = records.metrics.get("peak_memory_bytes")
     rows.append(["peak memory", quantities.bytes_(memory)])

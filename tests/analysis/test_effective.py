@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from rfsearch.analysis.effective import effective_maps, effective_sizes
-from rfsearch.analysis.reading import read
+from rfsearch.analysis.reader import read
 from rfsearch.analysis.squares import bars, square
 from rfsearch.analysis.units import centres
 from rfsearch.errors import UserError

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
 from rfsearch.analysis.capture import capture
-from rfsearch.analysis.feasible import Smallest, is_spatial, smallest_images
+from rfsearch.analysis.feasible import smallest_images
 from rfsearch.analysis.findings import Finding, findings, unproductive
-from rfsearch.analysis.layers import Analysis, Layer, Totals
-from rfsearch.analysis.reading import read
+from rfsearch.analysis.layers import Analysis, Layer, Smallest, Totals, is_spatial
+from rfsearch.analysis.reader import read
 from rfsearch.analysis.stages import stages, trunk
 from rfsearch.analysis.walk import walk
 

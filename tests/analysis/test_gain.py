@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.channels import batched, channels_from, live_nodes
 from rfsearch.analysis.gain import gains
 from rfsearch.analysis.parts import cut
+from rfsearch.analysis.walk import walk
 from rfsearch.engine.analyze import analyze, as_csv
 from rfsearch.errors import UserError
 from rfsearch.operators.rolling import DepthwiseRolling, RollingPointwise

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from rfsearch.analysis import walk
 from rfsearch.analysis.verify import compare
+from rfsearch.analysis.walk import walk
 from tests.analysis.networks import Call
 
 H, W, C = 8, 10, 4

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rfsearch.analysis import probe
 from rfsearch.analysis.capture import capture
-from rfsearch.analysis.probe import half
+from rfsearch.analysis.probe import half, probe
 from rfsearch.analysis.spread import Prepared, picture, spread
 from rfsearch.errors import UserError
 from tests.analysis.networks import Call

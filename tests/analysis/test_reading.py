@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rfsearch.analysis.effective import SHARES
 from rfsearch.analysis.layers import COLUMNS
-from rfsearch.analysis.reading import SEES, read, with_effective
-from rfsearch.analysis.squares import square_box
+from rfsearch.analysis.reader import SEES, read, with_effective
+from rfsearch.analysis.squares import SHARES, square_box
 
 
 class Twice(nn.Module):

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchvision.models import alexnet
 
 from rfsearch.analysis.capture import capture
+from rfsearch.analysis.layers import Box
 from rfsearch.analysis.probe import probe
-from rfsearch.analysis.units import Box, boxes, centres
+from rfsearch.analysis.units import boxes, centres
 from rfsearch.analysis.walk import walk
 
 

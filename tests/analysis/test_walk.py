@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
-from rfsearch.analysis import COLUMNS, Analysis, walk, write_layers
+from rfsearch.analysis.layers import COLUMNS, Analysis, write_layers
+from rfsearch.analysis.walk import walk
 from rfsearch.errors import UserError
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torchvision import models
 from torchvision.models.resnet import Bottleneck
 
-from rfsearch.analysis import walk
+from rfsearch.analysis.walk import walk
 from rfsearch.backbones.pflayer import EffLayer, resnet50_hybrid, resnet50_max, vit_tiny_eff
 from rfsearch.operators.replacements import build_replacement
 

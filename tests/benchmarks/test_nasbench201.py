@@ -13,9 +13,9 @@ from scipy.stats import rankdata
 from torch import nn
 
 import nasbench201 as bench
-from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.gain import gains
+from rfsearch.analysis.walk import walk
 
 TOP = Path(__file__).parents[2]
 RESULTS = TOP.parent / "shared/data/nasbench201/nasbench201_200ep.csv"

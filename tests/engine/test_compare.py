@@ -128,6 +128,28 @@ def test_what_a_comparison_leaves(finished):
     assert len(trials) == planned["random"] >= 2
 
 
+def test_what_arms_have_in_common_is_made_once(finished, request_of, tmp_path, monkeypatch):
+    """Another arm adds its searches and nothing else: neither data nor controls."""
+    folder, loaded = shutil.copytree(finished, tmp_path / "again"), []
+    monkeypatch.setattr(
+        engine, "load_data", lambda *a, **k: loaded.append(a) or load_data(*a, **k)
+    )
+    comparison = engine.open_comparison(request_of(folder, resume=True), Silent())
+    pmpl, random = comparison.runs.values()
+    assert len(loaded) == 1
+    assert pmpl.dataset is random.dataset
+    names = [cell.name for _, _, cell in comparison.cells()]
+    assert len({*names}) == len(names)
+    arms = [*comparison.record["arms"], {"name": "tpe", "folder": "tpe"}]
+    more = replace(comparison, runs={**comparison.runs, "tpe": random},
+                   record={**comparison.record, "arms": arms})  # fmt: skip
+    assert {cell.name for _, _, cell in more.cells()} - {*names} == {"tpe-0", "tpe-1"}
+    plain = read_json(folder / "cells" / "plain-0" / "metrics.json")
+    lines = (folder / "cells" / "plain-0" / "history.jsonl").read_text().splitlines()
+    trainings, epochs = len(plain["accuracies"]), comparison.first.config.plan.retrain_epochs
+    assert len(lines) == trainings * epochs
+
+
 def test_a_dry_run_tells_the_cost_and_writes_nothing(finished, request_of, tmp_path):
     """Timed anew, under a stored plan, and of a comparison begun already."""
     told = engine.dry(request_of(tmp_path / "no"))

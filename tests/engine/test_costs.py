@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rfsearch import spaces
-from rfsearch.analysis import walk
+from rfsearch.analysis.walk import walk
 from rfsearch.backbones.realise import realise
 from rfsearch.engine import compare_latency, costs
 from rfsearch.engine.config import settle

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torchvision import models
 
-from rfsearch.analysis import walk
 from rfsearch.analysis.capture import capture
 from rfsearch.analysis.gain import gains
+from rfsearch.analysis.walk import walk
 from rfsearch.errors import UserError
 from rfsearch.optimize import (
     build,

@@ -18,9 +18,9 @@ from torchvision.models import mobilenet_v2
 from rfsearch.analysis.gain import gains
 from rfsearch.analysis.inputs import taking_images
 from rfsearch.analysis.layers import write_layers
-from rfsearch.analysis.reading import Effective, Reading, read, with_effective
+from rfsearch.analysis.reader import read, with_effective
+from rfsearch.analysis.reading import Effective, Reading
 from rfsearch.analysis.walk import walk
-from rfsearch.data.photographs import photographs
 from rfsearch.errors import UserError
 from rfsearch.reporting import (
     field_data,
@@ -33,6 +33,7 @@ from rfsearch.reporting import (
 )
 from rfsearch.reporting.field_page import Picture, render, write_page
 from rfsearch.reporting.layer_table import merged, told_rows
+from rfsearch.reporting.photographs import photographs
 from rfsearch.reporting.records import read as read_records
 
 HOSTILE = '</script><script>alert(1)</script><img src=x>&"'
@@ -236,7 +237,7 @@ def test_two_whole_networks_under_six_megabytes(tmp_path):
     sizes = tuple({0.5: (9, 9), 0.9: (99, 99)} for _ in masses)
     full = Reading(found.model, found.analysis, "random", found.smallest, found.boxes,
                    Effective("noise", 16, masses, sizes))  # fmt: skip
-    images = [Picture("x", one.permute(1, 2, 0).numpy()) for one in photographs((224, 224))]
+    images = [Picture("x", one) for one in photographs((224, 224))]
     path = write_page([full, full], images, tmp_path / "page.html")
     assert path.stat().st_size < 6_000_000
 

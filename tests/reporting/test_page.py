@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -228,3 +230,16 @@ def test_interval_picture_is_symmetric_about_zero(make_run):
     scale = page.scale(read(make_run(interval=(-0.02, 0.06))).difference)
     assert scale.zero == 0.5
     assert 0 < scale.low < 0.5 < scale.value < scale.high < 1
+
+
+def test_a_page_is_made_again_without_torch(make_run):
+    code = (
+        "import sys\nfrom rfsearch.reporting import rewrite_report\nrewrite_report(sys.argv[1])\n"
+        "sys.exit(', '.join({'torch', 'sklearn', 'scipy', 'optuna'} & {*sys.modules}) or 0)"
+    )
+    folder = make_run()
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], stderr=subprocess.PIPE, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert (folder / "report.html").exists()

@@ -6,11 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-
-from rfsearch.data.images import resized
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 NAMES = ("flower", "temple")
 
@@ -24,7 +21,9 @@ def _files() -> list[Path]:
     return [folder / name for name in ("flower.jpg", "china.jpg")]
 
 
-def photographs(image_size: tuple[int, int]) -> Tensor:
-    """uint8 (2, 3, height, width): a flower and a temple, cropped about the centre."""
-    found = [np.array(Image.open(file, formats=("JPEG",))).transpose(2, 0, 1) for file in _files()]
-    return resized(torch.from_numpy(np.stack(found)), image_size)
+def photographs(image_size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """uint8 (height, width, 3) each: a flower and a temple, cropped about the centre."""
+    height, width = image_size
+    whole = [Image.open(file, formats=("JPEG",)) for file in _files()]
+    return [np.array(ImageOps.fit(one, (width, height), Image.Resampling.BILINEAR))
+            for one in whole]  # fmt: skip
