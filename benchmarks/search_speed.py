@@ -1,6 +1,8 @@
 """What a search costs beside training the plain backbone once: full training steps, as ratios.
 
-    python benchmarks/search_speed.py [steps|memory|allocators|cycle|growth|commands ...]   # all
+    python benchmarks/search_speed.py [steps|frozen|whole|memory|allocators|cycle|growth|...]
+
+Without a name all are measured.
 
 Arms are taken in turns, so that other work on the machine hits all alike; a ratio is the median
 of the ratios of neighbouring steps. The recipe, the layout (channels_last) and the step on α are
@@ -32,16 +34,17 @@ from rfsearch.backbones.supernet import Supernet, supernet
 from rfsearch.engine import allocator
 from rfsearch.engine.config import Request, settle
 from rfsearch.engine.pace import long
-from rfsearch.engine.run import new_search
+from rfsearch.engine.run import new_search, new_task
 from rfsearch.engine.start import load_data, prepare
 from rfsearch.operators import fused
 from rfsearch.operators.blend import Blend
 from rfsearch.reporting.progress import Progress
 from rfsearch.spaces import Backbone, Space
 from rfsearch.spaces.tables import parse
+from rfsearch.strategies import supernets
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent
-from rfsearch.training.fit import Descent
+from rfsearch.training.fit import Descent, Fit
 from rfsearch.training.processes import fabric
 from rfsearch.training.recipe import Recipe
 from rfsearch.trials import RunFolder
@@ -201,6 +204,62 @@ def steps() -> None:
             size_of = small if name.startswith("α,") else BATCH
             middle = 1000 * statistics.median(seconds)
             _keep(path, STEP_COLUMNS, size, size_of, name, middle, *against)
+
+
+FROZEN_COLUMNS = ("image_size", "batch", "frozen_slots", "of_plain")
+
+
+def frozen() -> None:
+    """A step of the weights of a supernet as its slots freeze, evenly over its depth."""
+    path, size, step = PLACE / "frozen.csv", 64, 4
+    if tables.read(path):
+        return
+    found = {"plain": _plain(mobilenet(), spaces.load_space("pooling"))}
+    for many in range(0, 16 + 1, step):
+        whole = supernet(mobilenet(), spaces.load_space("pooling"))
+        slots = list(whole.slots)
+        whole.keep({s: (1,) for i in range(many // step) for s in slots[i::step]})
+        found[str(many)] = weight_step(whole, whole.weights())
+    taken = timed(found, dict.fromkeys(found, batch_of(size)))
+    for name, seconds in list(taken.items())[1:]:
+        _keep(path, FROZEN_COLUMNS, size, BATCH, name, ratio(seconds, taken["plain"]))
+
+
+WHOLE_COLUMNS = ("stage", "epochs", "seconds", "of_plain")
+
+
+def whole() -> None:
+    """PMPL on the digits with a third of the quick plan's epochs, from nothing to its choices, and
+    as many of plain training on the images that its weights see, an epoch of each in turns."""
+    path, request = PLACE / "whole.csv", Request(
+        backbone="mobilenetv2", strategy="pmpl", image_size="64",
+        assignments=("plan.threads=1", "plan.warmup_epochs=2", "plan.search_epochs=3",
+                     "plan.adapt_epochs=1"),
+    )  # fmt: skip
+    if tables.read(path):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        config = settle(request)
+        run = prepare(config, RunFolder(Path(folder) / "run"), load_data(config), Progress())
+        task, found = new_task(run), []
+        start = _seconds_of(lambda: found.append(supernets.pmpl(task)))
+        (search,) = found
+        plain = Fit(
+            backbones.build(task.backbone).to(memory_format=torch.channels_last),
+            task.splits.weights, task.augmentation, task.recipe,
+            epochs=search.stages.epochs, seed=0, fabric=task.fabric,
+        )  # fmt: skip
+        taken: dict[str, list[tuple[float, float]]] = {}
+        while not search.finished:
+            stage = search.stages.of(search.epoch)
+            pair = _seconds_of(search.advance), _seconds_of(plain.advance)
+            taken.setdefault(stage, []).append(pair)
+        search.choices()
+    taken["start to choices"] = [(start, 0.0), *itertools.chain(*taken.values())]
+    for stage, pairs in taken.items():
+        ours, theirs = (sum(seconds) for seconds in zip(*pairs, strict=True))
+        epochs = sum(theirs > 0 for _, theirs in pairs)
+        _keep(path, WHOLE_COLUMNS, stage, epochs, ours, ours / theirs)
 
 
 MEMORY_COLUMNS = ("image_size", "batch", "arm", "mebibytes", "of_plain")
@@ -404,6 +463,12 @@ def page() -> str:
         _section("Steps", "steps.csv", "α and weights is a step of the mixture and, every "
                  f"{PMPLSettings().alpha_every} steps, one on the α of one slot, at equal images "
                  "a step of α and of the weights."),
+        _section("Steps as slots freeze", "frozen.csv", "A step of the weights; slots evenly over "
+                 "the depth of the network are kept at max 3."),
+        _section("A search as a whole", "whole.csv", "PMPL of the quick plan (width 0.5, digits "
+                 "at 64 pixels, batch 32) with a third of its epochs, from nothing to its "
+                 "choices, and plain training for as many epochs on the images that the search "
+                 "trains its weights on; an epoch of each in turns, processor time."),
         _section("Memory", "memory.csv", "What three steps add at most to what a fresh process "
                  "holds."),
         _section("Memory that is kept", "allocator.csv", "Plain steps and the mixture's in "
@@ -438,7 +503,8 @@ def _section(title: str, name: str, text: str) -> str:
     return f"## {title}\n\n{text}\n\n{tables.shown(PLACE / name)}"
 
 
-MEASURES = {"steps": steps, "memory": memory, "allocators": allocators, "cycle": cycle,
+MEASURES = {"steps": steps, "frozen": frozen, "whole": whole, "memory": memory,
+            "allocators": allocators, "cycle": cycle,
             "growth": growth, "commands": commands}  # fmt: skip
 
 

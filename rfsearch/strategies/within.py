@@ -60,7 +60,7 @@ class PenalisedDescent(AlphaDescent):
 
     def __init__(self, plain: AlphaDescent, caps: Caps, costs: CostTable) -> None:
         self.supernet, self.optimizer = plain.supernet, plain.optimizer
-        self.shares = plain.shares
+        self.shares, self.norms = plain.shares, plain.norms
         self.caps, self.costs = caps, costs
 
     def loss(self, objective: Objective) -> Tensor:

@@ -23,7 +23,7 @@ from rfsearch.training.calibration import calibrated_cross_entropy
 from rfsearch.training.fit import Descent, Tick
 from rfsearch.training.prefix import remembered
 from rfsearch.training.shares import ALONE, Shares
-from rfsearch.training.statistics import still
+from rfsearch.training.statistics import norms_of, still
 from rfsearch.training.tally import Tally
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class AlphaDescent:
         shares: Shares = ALONE,
     ) -> None:
         self.supernet = supernet
+        self.norms = nn.ModuleList(norms_of(supernet))  # to look for them takes as long as a pass
         self.shares = shares
         self.optimizer = torch.optim.Adam(
             supernet.alphas().values(), lr=lr, betas=betas, weight_decay=weight_decay
@@ -69,7 +70,7 @@ class AlphaDescent:
 
     def loss(self, objective: Objective) -> Tensor:
         """The objective, by the batch's own statistics."""
-        with still(self.supernet):
+        with still(self.norms):
             loss = objective(self.supernet)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             told = (
@@ -94,7 +95,8 @@ class AlphaDescent:
         mixture = self.supernet.mixture(slot)
         p = mixture.alpha.softmax(0)
         losses = torch.empty_like(p)
-        with remembered(self.supernet, self.supernet.parts(slot)) as prefix:
+        ends = self.supernet.parts(slot)
+        with still(self.norms), remembered(self.supernet, ends) as prefix:
             for k, weights in enumerate(torch.eye(len(p)).to(p)):
                 with mixture.handed(weights):
                     losses[k] = self.loss(objective)

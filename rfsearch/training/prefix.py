@@ -16,19 +16,42 @@ import torch
 from torch import Tensor, nn
 
 
+class _Output:
+    """What a call gave, and whether the network changes that in place."""
+
+    def __init__(self, output: Tensor) -> None:
+        self.output: Tensor | None = output
+        self.version = output._version
+        self.changes = False
+
+    def check(self) -> None:
+        """After a pass: what was changed is forgotten."""
+        if self.output is not None and self.output._version != self.version:
+            self.output, self.changes = None, True
+
+    def replace(self, output: Tensor) -> None:
+        """It was made anew, and is kept as it is now."""
+        self.output = output.clone()
+        self.version = self.output._version
+
+    def again(self) -> Tensor | None:
+        """The same once more; None where it is forgotten."""
+        return self.output.clone() if self.changes and self.output is not None else self.output
+
+
 class Prefix:
     """Outputs of the modules whose calls ended, in the first pass, before any of the ends began.
 
-    A module's n-th call answers with a copy of what its n-th call of the first pass gave, for a
-    network may change an output in place. Where a pass is given other inputs than the first,
-    everything is computed from then on.
+    A module's n-th call answers with what its n-th call of the first pass gave. What a network
+    changes in place, as torch's versions of tensors tell, is made once more and copied from then
+    on. Where a pass is given other inputs than the first, everything is computed from then on.
     """
 
     def __init__(self) -> None:
         self.recording = True
         self.valid = True
         self.inputs: list[tuple[Any, ...]] = []
-        self.outputs: dict[nn.Module, list[Any]] = {}
+        self.outputs: dict[nn.Module, list[_Output | None]] = {}
         self.calls: Counter[nn.Module] = Counter()
         self.runs = 0
 
@@ -37,6 +60,8 @@ class Prefix:
         self.recording = False
         self.calls.clear()
         self.runs = 0
+        for one in (one for known in self.outputs.values() for one in known if one):
+            one.check()
 
     def begin(self, _: nn.Module, given: tuple[Any, ...]) -> None:
         """The network is called, perhaps not for the first time in this pass."""
@@ -55,11 +80,14 @@ class Prefix:
         known = self.outputs.setdefault(module, [])
         at = self.calls[module]
         self.calls[module] += 1
-        if self.valid and at < len(known) and known[at] is not None:
-            return known[at].clone()
+        one = known[at] if self.valid and at < len(known) else None
+        if one and (output := one.again()) is not None:
+            return output
         output = forward(*given, **named)
-        if self.recording:
-            known.append(output.clone() if isinstance(output, Tensor) else None)
+        if one:
+            one.replace(output)
+        elif self.recording:
+            known.append(_Output(output) if isinstance(output, Tensor) else None)
         return output
 
 

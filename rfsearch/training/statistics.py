@@ -19,15 +19,15 @@ SCORED = 16
 """Batches behind the statistics of a network that is scored by shared weights."""
 
 
-def _norms(network: nn.Module) -> list[_BatchNorm]:
-    """Of any dimension: a network that was given may have one in its head."""
+def norms_of(network: nn.Module) -> list[_BatchNorm]:
+    """Its BatchNorms, of any dimension: a network that was given may have one in its head."""
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 @contextmanager
 def still(network: nn.Module) -> Iterator[None]:
     """Inside, batches are normalised by their own statistics and no running ones change."""
-    tracking = [norm for norm in _norms(network) if norm.track_running_stats]
+    tracking = [norm for norm in norms_of(network) if norm.track_running_stats]
     for norm in tracking:
         norm.track_running_stats = False
     try:
@@ -44,7 +44,7 @@ def estimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     A sub-network of a supernet is scored only after this: the statistics it inherited belong to
     the mixture.
     """
-    norms = _norms(network)
+    norms = norms_of(network)
     momenta = [norm.momentum for norm in norms]
     was_training = network.training
     network.train()
