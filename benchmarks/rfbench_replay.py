@@ -23,7 +23,7 @@ import tables
 from ranks import tau
 from rfsearch.strategies.tabular import Table, name, read_table, regrets, replay_on
 
-SUPERNETS = ("pmpl", "pmpl-mixed", "pmpl-masked", "darts", "random-shared")
+SUPERNETS = ("pmpl", "pmpl-paths", "pmpl-mixed", "pmpl-masked", "darts", "random-shared")
 REPLAYED = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
 SEARCHED = rfbench.REPORT / "searched.csv"
 COLUMNS = ("strategy", "seed", "architecture", "seconds", "p")

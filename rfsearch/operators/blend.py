@@ -13,7 +13,8 @@ It has the batch's statistics and keeps none, for a mixture is never run without
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +66,21 @@ class Blend:
         num = len(alpha) if self.mixing == "all" else min(self.subset, len(alpha))
         drawn = sorted(torch.randperm(len(alpha))[:num].tolist())
         return drawn, list(alpha[drawn].softmax(0))
+
+
+@contextmanager
+def one_draw(mixtures: Iterable[Mixture]) -> Iterator[None]:
+    """Inside, open mixtures that draw one candidate for every pass keep to a draw made now, so
+    that passes can be compared."""
+    with ExitStack() as handed:
+        for mixture in mixtures:
+            blend, alpha = mixture.blend, mixture.alpha.detach()
+            if not mixture.kept and isinstance(blend, Blend) and blend.mixing == "sampled":
+                (k,), _ = blend.draw(alpha)
+                one = torch.zeros_like(alpha)
+                one[k] = 1
+                handed.enter_context(mixture.handed(one))
+        yield
 
 
 def _sum(outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:

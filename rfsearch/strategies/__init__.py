@@ -72,6 +72,8 @@ STRATEGIES: dict[str, Entry] = {
     "pmpl": Entry(_PMPL, "epochs"),
     # First-order DARTS (arXiv 1806.09055): nothing freezes, the arg-max at the end.
     "darts": _supernet(**_MIXED, progressive=False, deadline="argmax"),
+    # Weights trained in networks drawn by p (after Guo et al., arXiv 1904.00420, who draw evenly).
+    "pmpl-paths": Entry(_PMPL, "epochs", settings={"mixing": "sampled"}),
     "pmpl-mixed": _supernet(**_MIXED),
     "pmpl-tau": Entry(_PMPL, "epochs", settings={"threshold": 0.3}),
     "pmpl-one-norm": _supernet(**_MIXED, candidate_norms=False),

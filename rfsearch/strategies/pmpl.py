@@ -94,10 +94,10 @@ class PMPLSettings:
             raise unknown("pmpl.mixing", self.mixing, MIXINGS)
         if self.relaxation not in RELAXATIONS:
             raise unknown("pmpl.relaxation", self.relaxation, RELAXATIONS)
-        if self.relaxation == "alone" and self.blend is not None:
+        if self.relaxation == "alone" and (self.mixing == "subset" or not self.candidate_norms):
             raise UserError(
-                "pmpl.mixing and pmpl.candidate_norms change the mixture that alpha goes down; "
-                "use pmpl.relaxation=mixed with them"
+                "pmpl.mixing=subset and pmpl.candidate_norms=false change the mixture that alpha "
+                "goes down; use pmpl.relaxation=mixed with them"
             )
         if self.subset < 2:
             raise UserError(f"pmpl.subset must be 2 or more, not {self.subset}")

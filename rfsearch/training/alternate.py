@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rfsearch.data.augmentation import Augmentation
 from rfsearch.data.images import Images
 from rfsearch.errors import UserError
+from rfsearch.operators.blend import one_draw
 from rfsearch.training.batches import epoch_batches
 from rfsearch.training.calibration import calibrated_cross_entropy
 from rfsearch.training.fit import Descent, Tick
@@ -91,12 +92,18 @@ class AlphaDescent:
     @torch.no_grad()
     def alone(self, slot: str, objective: Objective) -> tuple[Tensor, Gradients]:
         """The expected loss Σ_k p_k L_k, L_k with candidate k alone in this slot and the others
-        mixed as they are, and its gradient by the slot's α: p_k (L_k − Σ_j p_j L_j) (ours)."""
+        mixed as they are, or drawn once for all k where a step draws one candidate, and its
+        gradient by the slot's α: p_k (L_k − Σ_j p_j L_j) (ours)."""
         mixture = self.supernet.mixture(slot)
         p = mixture.alpha.softmax(0)
         losses = torch.empty_like(p)
         ends = self.supernet.parts(slot)
-        with still(self.norms), remembered(self.supernet, ends) as prefix:
+        others = [one for one in self.supernet.mixtures.values() if one is not mixture]
+        with (
+            still(self.norms),
+            one_draw(others),
+            remembered(self.supernet, ends) as prefix,
+        ):
             for k, weights in enumerate(torch.eye(len(p)).to(p)):
                 with mixture.handed(weights):
                     losses[k] = self.loss(objective)

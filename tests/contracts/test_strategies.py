@@ -156,6 +156,7 @@ replacements = [{name = "pf_max", kernel = 3}]""",
 }
 REFUSED = {
     *(("pmpl-one-norm", "mixed"), ("pmpl-subset", "mixed"), ("pmpl-sampled", "mixed")),
+    ("pmpl-paths", "mixed"),
     ("nni-gumbel", "mixed"),
 }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from rfsearch import spaces
 from rfsearch.backbones.supernet import supernet
+from rfsearch.operators.blend import Blend
 from rfsearch.spaces import Backbone
 from rfsearch.training.alternate import AlphaDescent
 
@@ -82,3 +84,32 @@ def test_the_gradient_of_one_alone_is_that_of_the_expected_loss(descent):
     torch.testing.assert_close(found[slot], gradient, rtol=1e-4, atol=1e-7)
     assert mixture.weights is None
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_one_alone_stands_among_others_that_are_drawn_once(descent):
+    network, loss_of, seen = descent.supernet, objective(), []
+    frozen, _, _, slot, *_ = network.slots
+    for mixture in network.mixtures.values():
+        mixture.blend = Blend("sampled")
+        nn.init.ones_(mixture.gamma)
+    network.keep({frozen: (1,)})
+
+    def loss(net):
+        seen.append({name: one.weights for name, one in net.mixtures.items()})
+        return loss_of(net)
+
+    torch.manual_seed(3)
+    told, _ = descent.alone(slot, loss)
+    assert torch.equal(torch.stack([one.pop(slot) for one in seen]), torch.eye(len(seen)))
+    assert all(one.pop(frozen) is None for one in seen)
+    drawn = {name: int(weights.argmax()) for name, weights in seen[0].items()}
+    assert all(torch.equal(one[name], seen[0][name]) for one in seen for name in drawn)
+    assert len(set(drawn.values())) > 1, "dull"
+    network.keep({name: (k,) for name, k in drawn.items()})  # the same networks, made by hand
+    losses = []
+    for k in range(len(seen)):
+        network.keep({slot: (k,)})
+        losses.append(descent.loss(loss_of).detach())
+    p = network.mixture(slot).alpha.detach().softmax(0)
+    torch.testing.assert_close(told, (p * torch.stack(losses)).sum())
+    assert all(mixture.weights is None for mixture in network.mixtures.values())
