@@ -17,8 +17,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from rfsearch.operators import fused
-
 
 class ResidualEnhancer(nn.Module):
     """x + Σ_k γ_k ⊙ BN_k(o_k(x)) + β_k over its operators, normally one, never identity (ours)."""
@@ -33,25 +31,10 @@ class ResidualEnhancer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
-        if len(self.operators) == 1 and (reach := self._reach(x)):
-            (norm,) = self.norms
-            assert isinstance(norm, nn.BatchNorm2d)
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked += 1
-            return fused.mix(x, x.new_ones(1), norm.weight, norm.bias, (reach,), (norm,))
         y = x
         for operator, norm in zip(self.operators, self.norms, strict=True):
             y = y + norm(operator(x))
         return y
-
-    def _reach(self, x: Tensor) -> tuple[str, int] | None:
-        """Of the one operator, where it is a pool that compiled code runs now."""
-        operator, norm = self.operators[0], self.norms[0]
-        reach = fused.reach(operator)
-        watched = not (fused.unwatched(operator) and fused.unwatched(norm))
-        if reach is None or watched or type(norm) is not nn.BatchNorm2d:
-            return None
-        return None if fused.obstacle(x, (norm.weight, norm.bias), (norm,)) else reach
 
 
 class PaperEnhancer(nn.Module):
