@@ -148,10 +148,12 @@ class Config:
 
     @property
     def mixes(self) -> bool:
-        """Whether its search runs pools as `operators.fused` can, mixed or one alone: in a
-        supernet of ours, in the residual form."""
+        """Whether its search mixes candidates as `operators.fused` can: in the residual form, each
+        normalised on its own."""
+        pmpl = self.group(PMPLSettings)
+        usual = pmpl.candidate_norms or pmpl.select == "masking"
         residual = spaces.load_space(self.space).form == "residual"
-        return strategies.entry(self.strategy).shared and residual
+        return strategies.entry(self.strategy).mixes and usual and residual
 
     @property
     def stem(self) -> str:

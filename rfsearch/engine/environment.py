@@ -42,8 +42,8 @@ def environment(
     """The content of environment.json.
 
     Args:
-        mixes: whether mixtures are run in a way that compiled code can take over; it is compiled
-            for that alone.
+        mixes: whether candidates are mixed in a way that compiled code can take over; it is
+            compiled for that alone.
         kernels: the plan's.
         processes: that train one network together.
         precision: what networks are trained in.

@@ -28,7 +28,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.modules import module as modules
 
 from rfsearch.operators.compiled import library
 
@@ -93,14 +92,6 @@ def obstacle(x: Tensor, parameters: Sequence[Tensor], norms: Norms) -> str:
         return "nothing to normalise by"  # or a trace, which must see tensor operators
     found = library(SOURCE, REALS[x.dtype])
     return found if isinstance(found, str) else ""
-
-
-def unwatched(module: nn.Module) -> bool:
-    """Whether nobody would miss its call: no hooks, and the forward is its own."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks,
-             module._backward_pre_hooks)  # fmt: skip
-    patched = "forward" in vars(module) or modules._has_any_global_hook()
-    return not any(hooks) and not patched
 
 
 def mix(

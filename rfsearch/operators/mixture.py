@@ -167,13 +167,10 @@ class ResidualMixture(Mixture):
         return [norms[k] for k in candidates]  # type: ignore[misc]
 
     def run(self, x: Tensor, kept: Sequence[int]) -> Tensor:
-        branches = [k for k in kept if not isinstance(self.operators[k], nn.Identity)]
-        alone = len(branches) == 1 and fused.unwatched(self.operators[branches[0]])
-        if alone and self._together(x, branches):
-            return self._fused(x, x.new_ones(1), branches, branches)
         y = x
-        for k in branches:
-            y = y + _normalise(self.norms[k], self.operators[k](x), self.gamma, self.beta)
+        for k in kept:
+            if not isinstance(self.operators[k], nn.Identity):
+                y = y + _normalise(self.norms[k], self.operators[k](x), self.gamma, self.beta)
         return y
 
     def extract(self) -> nn.Module:

@@ -45,6 +45,11 @@ class Entry:
     usual: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def mixes(self) -> bool:
+        """Whether it runs mixtures of all candidates; others run one of them, or are NNI's."""
+        return self.factory == _PMPL
+
+    @property
     def shared(self) -> bool:
         """Whether several processes can train for it together: one supernet, by our own loop."""
         return self.factory.startswith(_OF_SUPERNETS)
