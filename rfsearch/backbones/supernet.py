@@ -16,6 +16,7 @@ from rfsearch.backbones.published import start
 from rfsearch.backbones.slots import Slot, install
 from rfsearch.errors import UserError, unknown
 from rfsearch.operators import build_operator
+from rfsearch.operators.blend import Blend, one_draw
 from rfsearch.operators.forms import FORMS
 from rfsearch.operators.mixture import Mixture, ResidualMixture
 from rfsearch.operators.replaced import ReplaceMixture, Shadow
@@ -80,8 +81,10 @@ class Supernet(nn.Module):
         return conv, operators, conv.bias is None
 
     def forward(self, x: Tensor) -> Any:
-        """Images (N, C, H, W) to what the network makes of them."""
-        return self.network(x)
+        """Images (N, C, H, W) to what the network makes of them: of the mixtures or, where they
+        draw evenly, of one network that is drawn for this pass."""
+        with one_draw(m for m in self.mixtures.values() if _drawn_evenly(m)):
+            return self.network(x)
 
     def mixture(self, slot: str) -> Mixture:
         """The mixture at the slot."""
@@ -174,6 +177,10 @@ class Supernet(nn.Module):
         for name, enhancer in enhancers.items():
             install(network, self.slots[name], enhancer)
         return network
+
+
+def _drawn_evenly(mixture: Mixture) -> bool:
+    return isinstance(mixture.blend, Blend) and mixture.blend.mixing == "even"
 
 
 def _beside(conv: nn.Module, added: Added) -> Added:

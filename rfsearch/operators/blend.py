@@ -6,6 +6,8 @@
               1 + p_k − stop(p_k), p = softmax(α + g): one in value, with the slope of p_k
               (straight-through, Jang et al., arXiv 1611.01144; one path as in GDAS,
               arXiv 1910.04465)
+    even      one candidate alone, drawn evenly whatever p is, so that a pass runs one network of
+              the space (Guo et al., arXiv 1904.00420)
 
 ``norms=False`` puts one BatchNorm over the residual form's sum in place of one for each candidate.
 It has the batch's statistics and keeps none, for a mixture is never run without a batch.
@@ -24,7 +26,9 @@ from torch import Tensor
 from rfsearch.operators.mixture import Mixture, PaperMixture, ResidualMixture
 from rfsearch.operators.replaced import ReplaceMixture
 
-MIXINGS = ("all", "subset", "sampled")
+MIXINGS = ("all", "subset", "sampled", "even")
+OF_ONE = ("sampled", "even")
+"""Those that run one candidate of a slot."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Blend:
     def __call__(self, mixture: Mixture, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
         drawn, weights = self.draw(mixture.alpha)
+        if self.mixing == "even":
+            return mixture.run(x, drawn)
         if isinstance(mixture, ReplaceMixture | ResidualMixture) and self.norms:
             return mixture.mix_some(x, torch.stack(weights), drawn)
         outputs = [mixture.operators[k](x) for k in drawn]
@@ -63,6 +69,8 @@ class Blend:
             p = (alpha + noise).softmax(0)
             k = int(p.argmax())
             return [k], [1 + p[k] - p[k].detach()]
+        if self.mixing == "even":
+            return [int(torch.randint(len(alpha), ()))], [torch.ones_like(alpha[0])]
         num = len(alpha) if self.mixing == "all" else min(self.subset, len(alpha))
         drawn = sorted(torch.randperm(len(alpha))[:num].tolist())
         return drawn, list(alpha[drawn].softmax(0))
@@ -71,11 +79,12 @@ class Blend:
 @contextmanager
 def one_draw(mixtures: Iterable[Mixture]) -> Iterator[None]:
     """Inside, open mixtures that draw one candidate for every pass keep to a draw made now, so
-    that passes can be compared."""
+    that passes can be compared; those that are handed weights keep to these."""
     with ExitStack() as handed:
         for mixture in mixtures:
             blend, alpha = mixture.blend, mixture.alpha.detach()
-            if not mixture.kept and isinstance(blend, Blend) and blend.mixing == "sampled":
+            undrawn = not mixture.kept and mixture.weights is None
+            if undrawn and isinstance(blend, Blend) and blend.mixing in OF_ONE:
                 (k,), _ = blend.draw(alpha)
                 one = torch.zeros_like(alpha)
                 one[k] = 1

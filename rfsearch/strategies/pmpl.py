@@ -58,7 +58,11 @@ class PMPLSettings:
     average: float = setting(0.8, "weight of the past in the average of p")
     patience: int = setting(5, "alpha steps of a slot in a row for which the gap must hold")
     select: str = setting("alpha", "what keeps one of a slot's top two: alpha, or masking each")
-    mixing: str = setting("all", "candidates of a step: all, subset, or sampled (one, by Gumbel)")
+    mixing: str = setting(
+        "all",
+        "candidates of a slot in a step: all, subset, sampled (one, by Gumbel), or even (one, "
+        "whatever alpha is)",
+    )
     subset: int = setting(2, "candidates of a slot in a step under mixing=subset")
     candidate_norms: bool = setting(
         True, "residual form: a BatchNorm for each candidate; false has one over their sum"
@@ -99,6 +103,10 @@ class PMPLSettings:
                 "pmpl.mixing=subset and pmpl.candidate_norms=false change the mixture that alpha "
                 "goes down; use pmpl.relaxation=mixed with them"
             )
+        if self.relaxation == "mixed" and self.mixing == "even":
+            raise UserError(
+                "pmpl.mixing=even mixes nothing that alpha could go down; use pmpl.relaxation=alone"
+            )
         if self.subset < 2:
             raise UserError(f"pmpl.subset must be 2 or more, not {self.subset}")
         if self.select == "masking" and self.deadline == "pair":
@@ -114,11 +122,12 @@ class PMPLSettings:
     def check_space(self, space: Space) -> None:
         """An error where they do not go with a space: in a slot that may be enhanced or replaced
         two operators may be of two kinds."""
-        if space.replacing and (self.deadline == "pair" or self.blend is not None):
+        partly = self.blend is not None and self.mixing != "even"
+        if space.replacing and (self.deadline == "pair" or partly):
             raise UserError(
                 f"space {space.name} enhances or replaces, by choice: its candidates are all "
-                "mixed at every step and one is kept; leave pmpl.mixing and pmpl.deadline as they "
-                "are"
+                "mixed at every step, or one is drawn evenly, and one is kept; use "
+                "pmpl.mixing=all or even, pmpl.deadline=argmax and one norm for each candidate"
             )
 
 

@@ -11,6 +11,7 @@ from rfsearch import backbones, spaces
 from rfsearch.backbones.realise import realise
 from rfsearch.backbones.supernet import supernet
 from rfsearch.errors import UserError
+from rfsearch.operators.blend import Blend
 from rfsearch.operators.replacements import REPLACEMENTS, build_replacement, merge
 from rfsearch.spaces import Architecture, Backbone, Input, Operator
 from rfsearch.spaces.tables import parse
@@ -96,6 +97,27 @@ def test_a_one_hot_supernet_is_the_realised_network(name, space):
         assert all(map(torch.equal, outputs(whole, images), expected)), "handed weights"
         for mixture in whole.mixtures.values():
             mixture.weights = None
+
+
+@every_backbone
+@every_space
+def test_a_pass_that_is_drawn_evenly_is_one_network_of_the_space(name, space):
+    torch.manual_seed(0)
+    whole, images = stirred(supernet(small(name), space)).eval(), torch.randn(3, 2, SIZE, SIZE)
+    for mixture in whole.mixtures.values():
+        mixture.blend = Blend("even")
+    taken = []
+    hooks = [mixture.register_forward_pre_hook(lambda m, _: taken.append(m.weights))
+             for mixture in whole.mixtures.values()]  # fmt: skip
+    drawn = [whole(images) for _ in range(3)]
+    for hook in hooks:
+        hook.remove()
+    assert all(mixture.weights is None for mixture in whole.mixtures.values())
+    chosen = torch.stack([w.argmax() for w in taken]).view(3, len(whole.slots)).tolist()
+    assert len(set(map(tuple, chosen))) == 3, "dull"
+    for found, network in zip(drawn, chosen, strict=True):
+        whole.keep({slot: (k,) for slot, k in zip(whole.slots, network, strict=True)})
+        assert torch.equal(found, whole(images))
 
 
 @every_backbone

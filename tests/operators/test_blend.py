@@ -105,6 +105,26 @@ def test_a_sampled_candidate_stands_alone_and_has_the_slope_of_its_p(form):
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-8)
 
 
+@every_form
+def test_an_even_candidate_runs_alone_as_often_as_any_other(form):
+    mixture, x, seen = build(form, Blend("even")), noise(2, CHANNELS, 6, 5), np.zeros(NUM)
+    with torch.no_grad():
+        mixture.alpha.copy_(torch.tensor([9.0, 0.0, 0.0, -9.0]))
+    kept = build(form)
+    torch.manual_seed(0)
+    for _ in range(2000):
+        (k,), weights = mixture.blend.draw(mixture.alpha)
+        assert weights == [1]
+        seen[k] += 1
+    np.testing.assert_allclose(seen / seen.sum(), 1 / NUM, atol=0.03)
+    for seed in range(6):
+        torch.manual_seed(seed)
+        (k,), _ = mixture.blend.draw(mixture.alpha)
+        torch.manual_seed(seed)
+        kept.keep((k,))
+        assert torch.equal(mixture(x), kept(x))
+
+
 def test_candidates_are_sampled_as_often_as_p_says():
     mixture = build("residual", Blend("sampled"))
     torch.manual_seed(0)

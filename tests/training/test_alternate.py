@@ -9,7 +9,7 @@ from torch import nn
 
 from rfsearch import spaces
 from rfsearch.backbones.supernet import supernet
-from rfsearch.operators.blend import Blend
+from rfsearch.operators.blend import OF_ONE, Blend
 from rfsearch.spaces import Backbone
 from rfsearch.training.alternate import AlphaDescent
 
@@ -86,11 +86,12 @@ def test_the_gradient_of_one_alone_is_that_of_the_expected_loss(descent):
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_one_alone_stands_among_others_that_are_drawn_once(descent):
+@pytest.mark.parametrize("mixing", OF_ONE)
+def test_one_alone_stands_among_others_that_are_drawn_once(descent, mixing):
     network, loss_of, seen = descent.supernet, objective(), []
     frozen, _, _, slot, *_ = network.slots
     for mixture in network.mixtures.values():
-        mixture.blend = Blend("sampled")
+        mixture.blend = Blend(mixing)
         nn.init.ones_(mixture.gamma)
     network.keep({frozen: (1,)})
 
