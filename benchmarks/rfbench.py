@@ -60,19 +60,25 @@ LATENCY_RUNS = 30
 @cache
 def opened(form: str = FORM) -> Any:
     """The run whose data, recipe and plan all trainings have; nothing of it is written."""
-    from rfsearch.engine.config import Request, settle
     from rfsearch.engine.run import Silent
     from rfsearch.engine.start import load_data, prepare
     from rfsearch.trials import RunFolder
+
+    config = settled(form)
+    return prepare(config, RunFolder(WORK / "none"), load_data(config), Silent())
+
+
+def settled(form: str = FORM, strategy: str = "pmpl") -> Any:
+    """The configuration of that run, with what is usual for a strategy."""
+    from rfsearch.engine.config import Request, settle
 
     space = WORK / f"{TABLE if form == FORM else form}.toml"
     space.parent.mkdir(parents=True, exist_ok=True)
     told = SPACE.format(form=form, operators=OPERATORS[form])
     if not space.exists() or space.read_text(encoding="utf-8") != told:  # not by each process
         space.write_text(told, encoding="utf-8")
-    config = settle(Request(backbone="rfnet6", space=str(space), image_size=PIXELS, device="cpu",
-                            assignments=SETTINGS))  # fmt: skip
-    return prepare(config, RunFolder(WORK / "none"), load_data(config), Silent())
+    return settle(Request(backbone="rfnet6", space=str(space), image_size=PIXELS, device="cpu",
+                          strategy=strategy, assignments=SETTINGS))  # fmt: skip
 
 
 def networks() -> list[tuple[int, ...]]:

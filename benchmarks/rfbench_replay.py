@@ -3,8 +3,9 @@
     python benchmarks/rfbench_replay.py search --seeds 10   # supernets; goes on where it stopped
     python benchmarks/rfbench_replay.py page --seeds 100    # replays; rewrites reports/rfbench
 
-A supernet is searched on the data, the splits and the epochs of the quick plan of rfnet6, in the
-table's space; its cost is the processor's seconds. What it found is looked up in the table.
+A supernet is searched on the data and the splits of the quick plan of rfnet6, in the table's
+space, for as many epochs as are named, shared out as that plan shares its own; its cost is the
+processor's seconds. What it found is looked up in the table.
 """
 
 from __future__ import annotations
@@ -23,32 +24,47 @@ import tables
 from ranks import tau
 from rfsearch.strategies.tabular import Table, name, read_table, regrets, replay_on
 
-SUPERNETS = ("pmpl", "pmpl-paths", "pmpl-mixed", "pmpl-masked", "darts", "random-shared")
+SUPERNETS = {
+    "pmpl": (14, 24),
+    "pmpl-all": (14,),
+    "pmpl-paths": (14, 24),
+    "pmpl-mixed": (14,),
+    "pmpl-masked": (14,),
+    "darts": (14,),
+    "random-shared": (14, 24),
+}
+"""Epochs by strategy: 14 is the quick plan's, 24 what one network a step has for the price of 14
+with mixtures."""
 REPLAYED = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
 SEARCHED = rfbench.REPORT / "searched.csv"
-COLUMNS = ("strategy", "seed", "architecture", "seconds", "p")
+COLUMNS = ("strategy", "epochs", "seed", "architecture", "seconds", "p")
 MARKS = (5, 10, 20, 40)
 """Trials after which regret is told."""
 
 
 def search(num_seeds: int) -> None:
     """Supernets of every strategy, one after the other."""
-    done = {(row["strategy"], int(row["seed"])) for row in tables.read(SEARCHED)}
-    for seed, strategy in itertools.product(range(num_seeds), SUPERNETS):
-        if (strategy, seed) not in done:
-            row = searched(strategy, seed)
+    done = {(row["strategy"], int(row["epochs"]), int(row["seed"]))
+            for row in tables.read(SEARCHED)}  # fmt: skip
+    arms = [(strategy, epochs) for strategy, told in SUPERNETS.items() for epochs in told]
+    for seed, (strategy, epochs) in itertools.product(range(num_seeds), arms):
+        if (strategy, epochs, seed) not in done:
+            row = searched(strategy, epochs, seed)
             tables.append(SEARCHED, COLUMNS, row)
             print(*row.values(), flush=True)
 
 
-def searched(strategy: str, seed: int) -> dict[str, Any]:
+def searched(strategy: str, epochs: int, seed: int) -> dict[str, Any]:
     """One search: what it found, and p of every operator in every slot before the deadline."""
+    from rfsearch.engine.plan import stretch
     from rfsearch.engine.run import new_search
     from rfsearch.training.fit import silent
 
-    run = rfbench.opened()
-    config = replace(run.config, strategy=strategy, seed=seed)
-    searching = new_search(replace(run, config=config))
+    config = rfbench.settled(strategy=strategy)
+    plan = stretch(config.plan, epochs / config.plan.supernet_epochs)
+    assert plan.supernet_epochs == epochs, "shares round to another number"
+    config = replace(config, seed=seed, plan=plan)
+    searching = new_search(replace(rfbench.opened(), config=config))
     began, p = time.process_time(), {}
     while not searching.finished:
         line = searching.advance(silent)
@@ -57,7 +73,7 @@ def searched(strategy: str, seed: int) -> dict[str, Any]:
     labels = config.operators
     found = tuple(labels.index(choice.label) for choice in searching.choices())
     told = "|".join(" ".join(f"{value:.4f}" for value in slot) for slot in p.values())
-    return {"strategy": strategy, "seed": seed, "architecture": name(found),
+    return {"strategy": strategy, "epochs": epochs, "seed": seed, "architecture": name(found),
             "seconds": f"{seconds:.1f}", "p": told}  # fmt: skip
 
 
@@ -91,19 +107,21 @@ def black_boxes(told: dict[str, tuple[Any, Any]]) -> list[str]:
 
 def supernets(table: Table, told: dict[str, tuple[Any, Any]]) -> list[str]:
     """What each found, and what random search and tpe had by then."""
-    columns = ("strategy", "searches", "test accuracy, %", "regret", "regret by sums of slots",
-               "mean rank", "τ of p", "random at its cost", "tpe at its cost")  # fmt: skip
-    rows = tables.read(SEARCHED)
+    columns = ("strategy", "epochs", "searches", "test accuracy, %", "regret",
+               "regret by sums of slots", "mean rank", "τ of p", "random at its cost",
+               "tpe at its cost")  # fmt: skip
+    arms: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in tables.read(SEARCHED):
+        arms.setdefault((row["strategy"], row["epochs"]), []).append(row)
     return tables.markdown(columns, [
-        of_supernet(strategy, [row for row in rows if row["strategy"] == strategy], table, told)
-        for strategy in dict.fromkeys(row["strategy"] for row in rows)
+        [*arm, *of_supernet(rows, table, told)] for arm, rows in arms.items()
     ])  # fmt: skip
 
 
 def of_supernet(
-    strategy: str, rows: list[dict[str, str]], table: Table, told: dict[str, tuple[Any, Any]]
+    rows: list[dict[str, str]], table: Table, told: dict[str, tuple[Any, Any]]
 ) -> list[object]:
-    """One row of them."""
+    """One row of them, behind its names."""
     order = sorted(table.rows, key=table.accuracy, reverse=True)
     found = [tuple(map(int, row["architecture"].split("-"))) for row in rows]
     values = 100 * np.array([table.accuracy(one) for one in found])
@@ -113,20 +131,20 @@ def of_supernet(
     equal = [at_cost(*told[other], seconds) for other in ("random", "tpe")]
     smooth = sums_of_slots(table)
     lost = [max(smooth.values()) - smooth[one] for one in found]
-    return [strategy, len(rows), spread(values), spread(100 * table.best() - values), spread(lost),
+    return [len(rows), spread(values), spread(100 * table.best() - values), spread(lost),
             f"{rank:.0f}", spread(taus) if taus else "", *equal]  # fmt: skip
 
 
 def sums_of_slots(table: Table) -> dict[Any, float]:
-    """The accuracy of every network in %, as the sum over slots of what an operator is worth there
-    that fits all trainings best: hundreds of them stand behind each term, so that luck of single
-    trainings is gone, and so is what only pairs of slots do."""
+    """The accuracy of every network in %, its log-odds being the sum over slots of what an
+    operator is worth there that fits all trainings best: hundreds of them stand behind each term,
+    so that luck of single trainings is gone, and so is what only pairs of slots do."""
     networks = list(table.rows)
     operators = np.eye(table.shape.num_operators)
     design = np.stack([np.concatenate([operators[k] for k in one]) for one in networks])
-    values = np.array([100 * table.accuracy(one) for one in networks])
-    worth = np.linalg.lstsq(design, values, rcond=None)[0]
-    return dict(zip(networks, (design @ worth).tolist(), strict=True))
+    values = np.array([table.accuracy(one) for one in networks])
+    worth = np.linalg.lstsq(design, np.log(values / (1 - values)), rcond=None)[0]
+    return dict(zip(networks, (100 / (1 + np.exp(-design @ worth))).tolist(), strict=True))
 
 
 def shares(table: Table) -> str:
@@ -134,10 +152,10 @@ def shares(table: Table) -> str:
     whole = np.array([[100 * row.test for row in rows] for rows in table.rows.values()])
     noise = whole.var(axis=1, ddof=1).mean()
     spread_of = max(whole.mean(axis=1).var(ddof=1) - noise / whole.shape[1], 0.0)
-    explained = np.var(list(sums_of_slots(table).values())) / whole.mean(axis=1).var()
+    explained = np.corrcoef(list(sums_of_slots(table).values()), whole.mean(axis=1))[0, 1] ** 2
     return (f"Networks differ by {spread_of**0.5:.2f} points (sd, without the noise), trainings "
-            f"of one by {noise**0.5:.2f}. Sums over slots make {100 * explained:.0f} % of the "
-            "variance of the means.")  # fmt: skip
+            f"of one by {noise**0.5:.2f}. Sums of log-odds over slots make "
+            f"{100 * explained:.0f} % of the variance of the means.")  # fmt: skip
 
 
 def at_cost(regret: Any, spent: Any, seconds: float) -> str:

@@ -151,9 +151,10 @@ class Config:
         """Whether its search mixes candidates as `operators.fused` can: in the residual form, each
         normalised on its own."""
         pmpl = self.group(PMPLSettings)
-        usual = pmpl.candidate_norms or pmpl.select == "masking"
+        masking = pmpl.select == "masking"
+        mixed = masking or (pmpl.candidate_norms and pmpl.mixing != "even")
         residual = spaces.load_space(self.space).form == "residual"
-        return strategies.entry(self.strategy).mixes and usual and residual
+        return strategies.entry(self.strategy).mixes and mixed and residual
 
     @property
     def stem(self) -> str:

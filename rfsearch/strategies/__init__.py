@@ -57,29 +57,29 @@ class Entry:
 
 _OF_SUPERNETS = "rfsearch.strategies.supernets:"
 _PMPL = f"{_OF_SUPERNETS}pmpl"
-_MIXED = {"relaxation": "mixed"}
-"""α down the loss of the mixture, as PMPL has it."""
+_MIXED = {"relaxation": "mixed", "mixing": "all"}
+"""Mixtures of all candidates, and α down their loss, as PMPL has it."""
 _EVERY_SLOT = {"alpha_lr": 0.03, "alpha_every": 1, "average": 0.9, "patience": 20}
 """Where every slot steps each time."""
 _SAMPLED = "rfsearch.strategies.sampled:Sampled"
 
 
-def _supernet(**settings: float | str | bool) -> Entry:
-    return Entry(_PMPL, "epochs", settings=settings, usual=_EVERY_SLOT)
+def _mixed(**settings: float | str | bool) -> Entry:
+    return Entry(_PMPL, "epochs", settings={**_MIXED, **settings}, usual=_EVERY_SLOT)
 
 
 STRATEGIES: dict[str, Entry] = {
     "pmpl": Entry(_PMPL, "epochs"),
     # First-order DARTS (arXiv 1806.09055): nothing freezes, the arg-max at the end.
-    "darts": _supernet(**_MIXED, progressive=False, deadline="argmax"),
-    # Weights trained in networks drawn by p (after Guo et al., arXiv 1904.00420, who draw evenly).
+    "darts": _mixed(progressive=False, deadline="argmax"),
+    "pmpl-all": Entry(_PMPL, "epochs", settings={"mixing": "all"}),
     "pmpl-paths": Entry(_PMPL, "epochs", settings={"mixing": "sampled"}),
-    "pmpl-mixed": _supernet(**_MIXED),
+    "pmpl-mixed": _mixed(),
     "pmpl-tau": Entry(_PMPL, "epochs", settings={"threshold": 0.3}),
-    "pmpl-one-norm": _supernet(**_MIXED, candidate_norms=False),
-    "pmpl-masked": _supernet(**_MIXED, select="masking"),
-    "pmpl-subset": _supernet(**_MIXED, mixing="subset"),
-    "pmpl-sampled": _supernet(**_MIXED, mixing="sampled"),
+    "pmpl-one-norm": _mixed(candidate_norms=False),
+    "pmpl-masked": _mixed(select="masking"),
+    "pmpl-subset": _mixed(mixing="subset"),
+    "pmpl-sampled": _mixed(mixing="sampled"),
     "random-shared": Entry(f"{_OF_SUPERNETS}RandomShared", "both"),
     "random": Entry(_SAMPLED, "trials"),
     "tpe": Entry(_SAMPLED, "trials", start="startup"),

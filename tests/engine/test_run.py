@@ -359,8 +359,8 @@ def test_a_batch_larger_than_its_split_is_told(begin, tmp_path, settings, messag
 
 @pytest.mark.parametrize(
     ("strategy", "told"),
-    [("pmpl", "compiled"), ("darts", "compiled"), ("pmpl-masked", "compiled"),
-     ("pmpl-subset", "compiled"), ("pmpl-one-norm", "none"),
+    [("pmpl", "none"), ("pmpl-all", "compiled"), ("darts", "compiled"),
+     ("pmpl-masked", "compiled"), ("pmpl-subset", "compiled"), ("pmpl-one-norm", "none"),
      ("random-shared", "none"), ("random", "none")],
 )  # fmt: skip
 def test_mixtures_are_compiled_where_they_are_used(strategy, told, begin, tmp_path, monkeypatch):
@@ -374,10 +374,10 @@ def test_mixtures_are_compiled_where_they_are_used(strategy, told, begin, tmp_pa
 
 
 def test_a_run_in_bfloat16_says_so_and_ends(begin, tmp_path):
-    usual = begin(tmp_path / "usual")
+    usual = begin(tmp_path / "usual", strategy="pmpl-all")
     assert usual.config.plan.precision == "auto"
     assert read_json(usual.folder.environment)["precision"] == "float32"
-    opened = begin(tmp_path / "run", settings={"plan.precision": "bfloat16"})
+    opened = begin(tmp_path / "run", strategy="pmpl-all", settings={"plan.precision": "bfloat16"})
     told = read_json(opened.folder.environment)
     assert (told["precision"], told["mixtures"]) == ("bfloat16", "plain")
     assert "1 thread, channels_last, bfloat16, mixtures plain" in told_machine(opened.config, told)
@@ -389,7 +389,7 @@ def test_a_run_in_bfloat16_says_so_and_ends(begin, tmp_path):
 
 def test_a_plan_of_plain_kernels_compiles_nothing(begin, tmp_path, monkeypatch):
     monkeypatch.setattr(fused, "library", lambda *_: pytest.fail("compiled"))
-    opened = begin(tmp_path / "run", settings={"plan.kernels": "plain"})
+    opened = begin(tmp_path / "run", strategy="pmpl-all", settings={"plan.kernels": "plain"})
     assert read_json(opened.folder.environment)["mixtures"] == "plain"
     assert {mixture.path for mixture in mixed(opened)} == {"plain: asked for"}
 

@@ -371,7 +371,9 @@ def test_what_an_epoch_tells(supernet):
     assert supernet.open_slots == []
 
 
-@pytest.mark.parametrize("settings", [{}, {"null": "signs"}, {"relaxation": "mixed"}], ids=str)
+@pytest.mark.parametrize("settings", [
+    {}, {"null": "signs"}, {"mixing": "all"}, {"relaxation": "mixed", "mixing": "all"}
+], ids=str)  # fmt: skip
 def test_stopped_between_any_two_steps_equals_never_stopped(supernet, settings):
     """With another supernet and another search, by what torch.save can write."""
     settings = {"alpha_lr": 0.3, "minimum_epochs": 1, "patience": 1, "threshold": 0.01, **settings}
@@ -402,7 +404,7 @@ def test_stopped_between_any_two_steps_equals_never_stopped(supernet, settings):
 
 
 def test_an_optimizer_that_has_alpha_is_found_out(supernet):
-    search = rfsearch.PMPL(supernet, **EAGER, progressive=False)
+    search = rfsearch.PMPL(supernet, **EAGER, progressive=False, mixing="all")
     optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1, weight_decay=0.1)
     search.step(MANY["classes"])
     MANY["classes"](supernet).backward()

@@ -277,9 +277,10 @@ def test_the_log_of_a_freeze(tiny):
 # ---- one candidate alone
 
 
+@pytest.mark.parametrize("mixing", ["all", "even"])
 @pytest.mark.parametrize("form", ["residual", "paper"])
-def test_slots_take_turns_and_pass_over_the_frozen(tiny, form):
-    pmpl = tiny.search(form=form, relaxation="alone", threshold=0.99)
+def test_slots_take_turns_and_pass_over_the_frozen(tiny, form, mixing):
+    pmpl = tiny.search(form=form, relaxation="alone", mixing=mixing, threshold=0.99)
     pmpl.supernet.train()
     slots = list(pmpl.supernet.slots)
     pmpl.supernet.keep({slots[1]: (0,)})
@@ -375,9 +376,14 @@ def test_permuted_labels_leave_everything_else(tiny):
 
 @pytest.mark.parametrize("changes", [{"mixing": "subset"}, {"candidate_norms": False}], ids=str)
 def test_another_mixture_needs_alpha_to_see_it(changes):
-    with pytest.raises(UserError, match="relaxation=mixed"):
+    with pytest.raises(UserError, match=r"relaxation=mixed with them, and pmpl\.mixing=all"):
         PMPLSettings(relaxation="alone", **changes)
-    PMPLSettings(relaxation="mixed", **changes)
+    PMPLSettings(relaxation="mixed", **{"mixing": "all", **changes})
+
+
+def test_the_loss_of_a_mixture_needs_one():
+    with pytest.raises(UserError, match=r"mixing=even has none; use pmpl\.mixing=all"):
+        PMPLSettings(relaxation="mixed")
 
 
 def test_unknown_words_are_the_users_mistake():
@@ -403,8 +409,9 @@ def test_stages_follow_each_other():
         {"null": "signs", "deadline": "pair", "threshold": 0.15},
         {"form": "paper"},
         {"relaxation": "alone", "threshold": 1e-6, "patience": 1},
+        {"relaxation": "alone", "mixing": "even", "threshold": 1e-6, "patience": 1},
     ],
-    ids=["residual", "signs", "paper", "alone"],
+    ids=["residual", "signs", "paper", "alone", "even"],
 )
 def test_stopped_at_any_epoch_equals_never_stopped(tiny, tmp_path, settings):
     """One epoch from each state leads to the next: so does the whole way, by induction."""

@@ -127,9 +127,11 @@ def search(
     recipe=None,
     **settings,
 ):
-    """PMPL at its start, eager to freeze; every slot steps each time unless told otherwise."""
+    """PMPL at its start, eager to freeze; mixed, and every slot steps each time, unless told
+    otherwise."""
     given = {
         "relaxation": "mixed",
+        "mixing": "all",
         "alpha_every": 1,
         "alpha_lr": 0.3,
         "alpha_batch": 12,

@@ -43,7 +43,13 @@ SEARCHES = {
     "alone": (Space("tiny", "residual", POOLS), {}),
     "mixed": (
         Space("tiny", "paper", (*POOLS, Operator("ssp"))),
-        {"relaxation": "mixed", "alpha_loss": "plain", "deadline": "pair", "threshold": 0.5},
+        {
+            "relaxation": "mixed",
+            "mixing": "all",
+            "alpha_loss": "plain",
+            "deadline": "pair",
+            "threshold": 0.5,
+        },
     ),
 }
 
