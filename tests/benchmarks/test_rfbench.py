@@ -84,13 +84,15 @@ def test_worth_of_an_operator_is_against_the_mean():
 
 
 def test_sums_of_slots_fit_what_slots_do_alone():
-    alone = made(dict(zip(NETWORKS, (0.1, 0.3, 0.2, 0.4), strict=True)))
+    """Odds of 1 to 4, 1, 1 and 4: each slot's other operator makes them four times as large."""
+    alone = made(dict(zip(NETWORKS, (0.2, 0.5, 0.5, 0.8), strict=True)))
     assert rfbench_replay.sums_of_slots(alone) == pytest.approx(
-        dict(zip(NETWORKS, (10, 30, 20, 40), strict=True))
+        dict(zip(NETWORKS, (20, 50, 50, 80), strict=True))
     )
-    pair = made(dict(zip(NETWORKS, (0.0, 0.0, 0.0, 0.4), strict=True)))
+    pair = made(dict(zip(NETWORKS, (0.5, 0.5, 0.5, 0.8), strict=True)))
+    odds = [4**share for share in (-0.25, 0.25, 0.25, 0.75)]
     assert rfbench_replay.sums_of_slots(pair) == pytest.approx(
-        dict(zip(NETWORKS, (-10, 10, 10, 30), strict=True))
+        {one: 100 * odd / (1 + odd) for one, odd in zip(NETWORKS, odds, strict=True)}
     )
 
 
@@ -101,4 +103,4 @@ def test_the_spread_of_networks_is_told_without_the_noise_of_trainings():
     about = {"slots": ["a", "b"], "operators": ["x", "y"], "seeds": [0, 1]}
     told = rfbench_replay.shares(Table(about, rows))  # means 20, 60, 40, 80; noise 200 each
     assert f"by {(2000 / 3 - 100) ** 0.5:.2f} points" in told
-    assert f"of one by {200**0.5:.2f}. Sums over slots make 100 %" in told
+    assert f"of one by {200**0.5:.2f}. Sums of log-odds over slots make 100 %" in told
