@@ -64,16 +64,18 @@ ASKED = {
     ("fused mixture", "plain"): 1.6,
     ("two drawn", "plain"): 1.3,
     ("α and weights", "plain"): 2.2,
+    ("α and weights of mixtures", "plain"): 2.2,
 }
 
 
 # ---- arms
 
 
-def weight_step(network: nn.Module, weights: list[nn.Parameter]) -> Arm:
+def weight_step(network: nn.Module, weights: list[nn.Parameter], drawn: bool = False) -> Arm:
     """A step on the weights, ready to be taken."""
     network.to(memory_format=torch.channels_last).train()
-    return Descent(network, weights, Recipe(), STEPS, fabric("cpu"), torch.empty(0)).step
+    fabric_of = fabric("cpu")
+    return Descent(network, weights, Recipe(), STEPS, fabric_of, torch.empty(0), drawn=drawn).step
 
 
 def alpha_descent(network: Supernet) -> AlphaDescent:
@@ -94,7 +96,7 @@ def mixed_step(network: Supernet) -> Arm:
 
 
 def alone_step(network: Supernet) -> Arm:
-    """A step on the α of one slot after another, down the loss of one alone (the default)."""
+    """A step on the α of one slot after another, down the loss of one alone."""
     descent, loss = alpha_descent(network), ALPHA_LOSSES[PMPLSettings().alpha_loss]
     slots = itertools.cycle(network.slots)
 
@@ -119,7 +121,7 @@ def _mixing(change: Callable[[Supernet], None]) -> Callable[[Backbone, Space], A
     def made(backbone: Backbone, space: Space) -> Arm:
         network = supernet(backbone, space)
         change(network)
-        return weight_step(network, network.weights())
+        return weight_step(network, network.weights(), change is _evenly)
 
     return made
 
@@ -138,14 +140,27 @@ def _drawn(network: Supernet) -> None:
         mixture.blend = Blend("subset", 2)
 
 
+def _evenly(network: Supernet) -> None:
+    for mixture in network.mixtures.values():
+        mixture.blend = Blend("even")
+
+
+def _among_drawn(backbone: Backbone, space: Space) -> Arm:
+    network = supernet(backbone, space)
+    _evenly(network)
+    return alone_step(network)
+
+
 ARMS: dict[str, Callable[[Backbone, Space], Arm]] = {
     "plain": _plain,
     "one operator": _mixing(_one),
     "naive mixture": _mixing(_naive),
     "fused mixture": _mixing(lambda _: None),
     "two drawn": _mixing(_drawn),
+    "one drawn": _mixing(_evenly),
     "α, mixed": lambda backbone, space: mixed_step(supernet(backbone, space)),
     "α, one alone": lambda backbone, space: alone_step(supernet(backbone, space)),
+    "α, one among drawn": _among_drawn,
 }
 
 
@@ -181,6 +196,11 @@ def ratio(above: list[float], below: list[float]) -> float:
 
 # ---- what is measured
 
+BOTH = {
+    "α and weights": ("one drawn", "α, one among drawn"),
+    "α and weights of mixtures": ("fused mixture", "α, one alone"),
+}
+"""A step on the weights, and now and then one on α: the default's, and `pmpl-all`'s."""
 STEP_COLUMNS = ("image_size", "batch", "arm", "milliseconds", "of_plain", "of_one_operator")
 
 
@@ -196,9 +216,9 @@ def steps() -> None:
         batches = {name: batch_of(size, small if "α" in name else BATCH) for name in found}
         rounds = 16 if size == 64 else ROUNDS  # a step for every slot
         taken = timed(found, batches, rounds)
-        moving = [w + a / settings.alpha_every * (BATCH / small) for w, a in
-                  zip(taken["fused mixture"], taken["α, one alone"], strict=True)]  # fmt: skip
-        taken["α and weights"] = moving
+        for name, parts in BOTH.items():
+            taken[name] = [w + a / settings.alpha_every * (BATCH / small) for w, a in
+                           zip(*(taken[part] for part in parts), strict=True)]  # fmt: skip
         for name, seconds in taken.items():
             against = [ratio(seconds, taken[other]) for other in ("plain", "one operator")]
             size_of = small if name.startswith("α,") else BATCH
@@ -460,9 +480,9 @@ def page() -> str:
         "Beside this page: [what images cost of a step](data.md), "
         "[commands from nothing](cold.md).",
         _asked(tables.read(PLACE / "steps.csv")),
-        _section("Steps", "steps.csv", "α and weights is a step of the mixture and, every "
-                 f"{PMPLSettings().alpha_every} steps, one on the α of one slot, at equal images "
-                 "a step of α and of the weights."),
+        _section("Steps", "steps.csv", "α and weights is a step of one network that is drawn "
+                 f"and, every {PMPLSettings().alpha_every} steps, one on the α of one slot, at "
+                 "equal images a step of α and of the weights."),
         _section("Steps as slots freeze", "frozen.csv", "A step of the weights; slots evenly over "
                  "the depth of the network are kept at max 3."),
         _section("A search as a whole", "whole.csv", "PMPL of the quick plan (width 0.5, digits "

@@ -88,11 +88,14 @@ class PMPLSearch:
         self.criterion = recipe.weighing(ALPHA_LOSSES[settings.alpha_loss], splits.alpha.labels)
         steps = stages.epochs * (len(splits.weights) // recipe.batch_size)
         self.descent = Descent(
-            supernet, supernet.weights(), recipe, steps, fabric, splits.weights.labels
+            supernet,
+            supernet.weights(),
+            recipe,
+            steps,
+            fabric,
+            splits.weights.labels,
+            drawn=settings.blend is not None,
         )
-        if settings.blend is not None:
-            for group in self.descent.optimizer.param_groups:
-                group["fused"] = False  # it wants the gradient of every weight, every time
         self.alternation = Alternation(
             supernet,
             self.descent,

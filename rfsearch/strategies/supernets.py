@@ -70,9 +70,8 @@ class RandomShared:
             total,
             task.fabric,
             task.splits.weights.labels,
+            drawn=True,
         )
-        for group in self.descent.optimizer.param_groups:
-            group["fused"] = False  # a fused step wants the gradient of every weight, every time
 
     @property
     def epochs(self) -> int:

@@ -53,6 +53,8 @@ class Descent:
         steps: of the whole training, for the schedule.
         fabric: the device, and the processes.
         labels: of all images it trains on, for the weights of classes.
+        drawn: whether steps leave out what was not drawn for them: a fused optimizer wants the
+            gradient of every weight, every time.
 
     Attributes:
         loss: the recipe's, of logits (N, classes) and labels (N,); a scalar.
@@ -66,6 +68,8 @@ class Descent:
         steps: int,
         fabric: Fabric,
         labels: Tensor,
+        *,
+        drawn: bool = False,
     ) -> None:
         self.network = network
         self.parameters = parameters
@@ -74,6 +78,8 @@ class Descent:
         self.shares = shares_of(fabric)
         self.skipped = 0
         self.optimizer = recipe.optimizer(parameters)
+        for group in self.optimizer.param_groups if drawn else ():
+            group["fused"] = False
         self.schedule = recipe.schedule(self.optimizer, steps)
         smooth = partial(F.cross_entropy, label_smoothing=recipe.label_smoothing)
         self.loss = recipe.weighing(smooth, labels)
