@@ -107,15 +107,24 @@ def black_boxes(told: dict[str, tuple[Any, Any]]) -> list[str]:
 
 def supernets(table: Table, told: dict[str, tuple[Any, Any]]) -> list[str]:
     """What each found, and what random search and tpe had by then."""
-    columns = ("strategy", "epochs", "searches", "test accuracy, %", "regret",
-               "regret by sums of slots", "mean rank", "τ of p", "random at its cost",
-               "tpe at its cost")  # fmt: skip
+    columns = ("strategy", "epochs", "searches", "test accuracy, %", "regret", "mean rank",
+               "τ of p", "random at its cost", "tpe at its cost")  # fmt: skip
+    return tables.markdown(columns, [
+        [*arm, *of_supernet(rows, table, told)] for arm, rows in arms_searched().items()
+    ])  # fmt: skip
+
+
+def arms_searched() -> dict[tuple[str, str], list[dict[str, str]]]:
+    """(Strategy, epochs) → its searches, arms as they came first."""
     arms: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in tables.read(SEARCHED):
         arms.setdefault((row["strategy"], row["epochs"]), []).append(row)
-    return tables.markdown(columns, [
-        [*arm, *of_supernet(rows, table, told)] for arm, rows in arms.items()
-    ])  # fmt: skip
+    return arms
+
+
+def indices(row: dict[str, str]) -> tuple[int, ...]:
+    """The network of a row."""
+    return tuple(map(int, row["architecture"].split("-")))
 
 
 def of_supernet(
@@ -123,27 +132,57 @@ def of_supernet(
 ) -> list[object]:
     """One row of them, behind its names."""
     order = sorted(table.rows, key=table.accuracy, reverse=True)
-    found = [tuple(map(int, row["architecture"].split("-"))) for row in rows]
+    found = list(map(indices, rows))
     values = 100 * np.array([table.accuracy(one) for one in found])
     seconds = float(np.mean([float(row["seconds"]) for row in rows]))
     rank = np.mean([order.index(one) + 1 for one in found])
     taus = [known for row in rows if (known := tau_of_p(table, row["p"])) is not None]
     equal = [at_cost(*told[other], seconds) for other in ("random", "tpe")]
+    return [len(rows), spread(values), spread(100 * table.best() - values), f"{rank:.0f}",
+            spread(taus) if taus else "", *equal]  # fmt: skip
+
+
+def by_sums(table: Table) -> list[str]:
+    """What each supernet found by sums of slots, which need not every network trained, beside
+    random search that costs as much and is told these sums for its scores."""
+    columns = ("strategy", "epochs", "searches", "seconds", "accuracy, %", "regret",
+               "random at its cost, regret")  # fmt: skip
     smooth = sums_of_slots(table)
-    lost = [max(smooth.values()) - smooth[one] for one in found]
-    return [len(rows), spread(values), spread(100 * table.best() - values), spread(lost),
-            f"{rank:.0f}", spread(taus) if taus else "", *equal]  # fmt: skip
+    most = max(smooth.values())
+    each = np.mean([row.seconds for rows in table.rows.values() for row in rows])
+    lines: list[Sequence[object]] = []
+    for arm, rows in arms_searched().items():
+        found = np.array([smooth[indices(row)] for row in rows])
+        seconds = np.mean([float(row["seconds"]) for row in rows])
+        drawn = best_of(list(smooth.values()), max(1, round(seconds / each)))
+        lines.append([*arm, len(rows), f"{seconds:.1f}", spread(found),
+                      f"{most - found.mean():.2f}", f"{most - drawn:.2f}"])  # fmt: skip
+    for k, operator in enumerate(table.about["operators"]):
+        value = smooth[(k,) * len(table.shape.slots)]
+        lines.append([f"{operator} everywhere", "", "", "", f"{value:.2f}", f"{most - value:.2f}", ""])
+    return tables.markdown(columns, lines)
+
+
+def best_of(values: Sequence[float], num: int) -> float:
+    """The mean of the largest of so many values, each drawn evenly from all.
+
+    >>> best_of([1.0, 3.0], 2)
+    2.5
+    """
+    below = (np.arange(len(values) + 1) / len(values)) ** num
+    return float(np.sort(values) @ np.diff(below))
 
 
 def sums_of_slots(table: Table) -> dict[Any, float]:
     """The accuracy of every network in %, its log-odds being the sum over slots of what an
     operator is worth there that fits all trainings best: hundreds of them stand behind each term,
     so that luck of single trainings is gone, and so is what only pairs of slots do."""
-    networks = list(table.rows)
-    operators = np.eye(table.shape.num_operators)
-    design = np.stack([np.concatenate([operators[k] for k in one]) for one in networks])
-    values = np.array([table.accuracy(one) for one in networks])
-    worth = np.linalg.lstsq(design, np.log(values / (1 - values)), rcond=None)[0]
+    num, slots = table.shape.num_operators, len(table.shape.slots)
+    networks = list(itertools.product(range(num), repeat=slots))
+    design = np.eye(num)[np.array(networks)].reshape(len(networks), -1)
+    trained = [place for place, one in enumerate(networks) if one in table.rows]
+    values = np.array([table.accuracy(networks[place]) for place in trained])
+    worth = np.linalg.lstsq(design[trained], np.log(values / (1 - values)), rcond=None)[0]
     return dict(zip(networks, (100 / (1 + np.exp(-design @ worth))).tolist(), strict=True))
 
 
@@ -152,7 +191,8 @@ def shares(table: Table) -> str:
     whole = np.array([[100 * row.test for row in rows] for rows in table.rows.values()])
     noise = whole.var(axis=1, ddof=1).mean()
     spread_of = max(whole.mean(axis=1).var(ddof=1) - noise / whole.shape[1], 0.0)
-    explained = np.corrcoef(list(sums_of_slots(table).values()), whole.mean(axis=1))[0, 1] ** 2
+    sums = sums_of_slots(table)
+    explained = np.corrcoef([sums[one] for one in table.rows], whole.mean(axis=1))[0, 1] ** 2
     return (f"Networks differ by {spread_of**0.5:.2f} points (sd, without the noise), trainings "
             f"of one by {noise**0.5:.2f}. Sums of log-odds over slots make "
             f"{100 * explained:.0f} % of the variance of the means.")  # fmt: skip
@@ -207,7 +247,8 @@ def page(num_seeds: int) -> None:
     """reports/rfbench/README.md; of a table that is not finished, what it has."""
     table = read_table(rfbench.REPORT, rfbench.TABLE)
     lines = [*heading(table), "", "## Controls", "", *controls(known(table)), "",
-             "## What an operator is worth by slot", "", *worths(known(table))]  # fmt: skip
+             "## What an operator is worth by slot", "", *worths(known(table)), "",
+             "## What supernets find, by sums of slots", "", *by_sums(known(table))]  # fmt: skip
     if not table.missing:
         told = {strategy: replayed(table, strategy, num_seeds) for strategy in REPLAYED}
         lines += ["", f"## Strategies that sample, {num_seeds} replays each", "",
