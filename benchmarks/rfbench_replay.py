@@ -159,16 +159,13 @@ def by_sums(table: Table) -> list[str]:
                       f"{most - found.mean():.2f}", f"{most - drawn:.2f}"])  # fmt: skip
     for k, operator in enumerate(table.about["operators"]):
         value = smooth[(k,) * len(table.shape.slots)]
-        lines.append([f"{operator} everywhere", "", "", "", f"{value:.2f}", f"{most - value:.2f}", ""])
+        lines.append([f"{operator} everywhere", "", "", "", f"{value:.2f}",
+                      f"{most - value:.2f}", ""])  # fmt: skip
     return tables.markdown(columns, lines)
 
 
 def best_of(values: Sequence[float], num: int) -> float:
-    """The mean of the largest of so many values, each drawn evenly from all.
-
-    >>> best_of([1.0, 3.0], 2)
-    2.5
-    """
+    """The mean of the largest of so many values, each drawn evenly from all."""
     below = (np.arange(len(values) + 1) / len(values)) ** num
     return float(np.sort(values) @ np.diff(below))
 

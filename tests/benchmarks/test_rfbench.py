@@ -96,6 +96,32 @@ def test_sums_of_slots_fit_what_slots_do_alone():
     )
 
 
+def test_a_network_that_is_not_trained_has_its_sum():
+    table = made(dict(zip(NETWORKS[:3], (0.2, 0.5, 0.5), strict=True)))
+    sums = rfbench_replay.sums_of_slots(table)
+    assert [sums[one] for one in NETWORKS] == pytest.approx([20, 50, 50, 80])
+
+
+@pytest.mark.parametrize("num", [1, 2, 5])
+def test_the_best_of_some_is_the_mean_over_all_ways_to_draw(num):
+    values = [3.0, -1.0, 0.5, 7.0]
+    ways = [max(drawn) for drawn in itertools.product(values, repeat=num)]
+    assert rfbench_replay.best_of(values, num) == pytest.approx(np.mean(ways))
+
+
+def test_supernets_stand_beside_chance_at_their_cost(monkeypatch):
+    table = made(dict(zip(NETWORKS, (0.2, 0.5, 0.5, 0.8), strict=True)))  # 4 seconds each
+    rows = [{"strategy": "pmpl", "epochs": "14", "architecture": one, "seconds": "8.1"}
+            for one in ("1-1", "0-1")]  # fmt: skip
+    monkeypatch.setattr(rfbench_replay.tables, "read", lambda _: rows)
+    drawn = np.mean([max(pair) for pair in itertools.product((20, 50, 50, 80), repeat=2)])
+    assert rfbench_replay.by_sums(table)[2:] == [
+        f"| pmpl | 14 | 2 | 8.1 | 65.00 ± 21.21 | 15.00 | {80 - drawn:.2f} |",
+        "| x everywhere |  |  |  | 20.00 | 60.00 |  |",
+        "| y everywhere |  |  |  | 80.00 | 0.00 |  |",
+    ]
+
+
 def test_the_spread_of_networks_is_told_without_the_noise_of_trainings():
     values = {(0, 0): (0.1, 0.3), (0, 1): (0.5, 0.7), (1, 0): (0.3, 0.5), (1, 1): (0.7, 0.9)}
     rows = {one: tuple(Row(v, v, 4.0, 5, 60, 7, 0.001, ()) for v in both)
