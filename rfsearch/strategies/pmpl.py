@@ -57,7 +57,7 @@ class PMPLSettings:
     alpha_every: int = setting(2, "weight steps for one alpha step")
     progressive: bool = setting(True, "freeze slots as they settle; false waits for the deadline")
     threshold: float = setting(0.2, "freeze when the averaged top-two gap reaches this (PMPL)")
-    minimum_epochs: int = setting(2, "epochs with alpha moving before the first freeze")
+    minimum_epochs: int = setting(5, "epochs with alpha moving before the first freeze")
     average: float = setting(0.8, "weight of the past in the average of p")
     patience: int = setting(5, "alpha steps of a slot in a row for which the gap must hold")
     select: str = setting("alpha", "what keeps one of a slot's top two: alpha, or masking each")
