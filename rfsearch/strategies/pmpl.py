@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rfsearch.backbones.supernet import Supernet
 from rfsearch.errors import UserError, unknown
-from rfsearch.operators.blend import MIXINGS, Blend
+from rfsearch.operators.blend import MIXINGS, Blend, one_draw
 from rfsearch.seeds import stream
 from rfsearch.spaces import Space
 from rfsearch.strategies.freezing import Watch, at_deadline, observe, ranked
@@ -345,9 +345,15 @@ class PMPL:
         return (max(ranked(p)[:2], key=lambda k: without(slot, k)),)
 
     def _freeze(self, kept: dict[str, tuple[int, ...]], by: str, loss: Objective | None) -> None:
-        """Freeze these slots and log each with the batch's loss before and after."""
+        """Freeze these slots and log each with the batch's loss before and after; where a pass
+        runs one network, of a network drawn once for all of them."""
         if not kept:
             return
+        drawn = seeded(stream(self.seed, "freeze", self.alpha_steps))
+        with drawn, one_draw(self.supernet.mixtures.values()):
+            self._keep(kept, by, loss)
+
+    def _keep(self, kept: dict[str, tuple[int, ...]], by: str, loss: Objective | None) -> None:
         before = self._loss(loss)
         for slot, indices in kept.items():
             p = self.probabilities[slot]

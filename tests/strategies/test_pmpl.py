@@ -274,6 +274,24 @@ def test_the_log_of_a_freeze(tiny):
     json.dumps(records, allow_nan=False)
 
 
+def test_losses_around_freezes_are_of_one_drawn_network(tiny):
+    """From one pass to the next it changes in the slot that froze, to what that keeps."""
+    pmpl, seen = tiny.search(relaxation="alone", mixing="even", progressive=False).pmpl, []
+    whole, before = pmpl.supernet, torch.get_rng_state()
+
+    def loss(_):
+        seen.append([m.kept or (int(m.weights.argmax()),) for m in whole.mixtures.values()])
+        return torch.ones(())
+
+    pmpl.step(lambda _: torch.zeros(()))
+    pmpl.finish(loss)
+    assert torch.equal(torch.get_rng_state(), before)
+    kept = [mixture.kept for mixture in whole.mixtures.values()]
+    assert len(seen) == 1 + len(kept)
+    assert seen == [kept[:number] + seen[0][number:] for number in range(len(seen))]
+    assert len(set(seen[0])) > 1, "dull"
+
+
 # ---- one candidate alone
 
 
