@@ -63,8 +63,11 @@ def cells() -> Iterator[Cell]:
         yield Cell("pooling", f"random {draw}", draw % len(SEEDS))
     for label in load_space("pooling").labels[1:]:
         yield Cell("pooling", label, 0)
-    for choice in ("found", "identity", "random 0", "ssp", "max 3"):
+    for choice in ("identity", "ssp", "max 3"):
         yield Cell("pmpl", choice, 0)
+    for seed in SEEDS:
+        yield Cell("pmpl", "found", seed)
+        yield Cell("pmpl", f"random {seed}", seed)
 
 
 def train(cell: Cell, work: Path) -> Row:
