@@ -83,6 +83,7 @@ SHARED = {
     "pmpl.average": 0.5,
     "pmpl.threshold": 0.12,
     "pmpl.minimum_epochs": 1,
+    "pmpl.minimum_share": 0.0,
     "pmpl.patience": 1,
     "sampling.startup": 2,
 }

@@ -69,6 +69,7 @@ TINY = {
     "recipe.batch_size": 32,
     "pmpl.alpha_batch": 32,
     "pmpl.minimum_epochs": 0,
+    "pmpl.minimum_share": 0.0,
     "pmpl.patience": 1,
 }
 PATIENCE = 300

@@ -58,6 +58,9 @@ class PMPLSettings:
     progressive: bool = setting(True, "freeze slots as they settle; false waits for the deadline")
     threshold: float = setting(0.2, "freeze when the averaged top-two gap reaches this (PMPL)")
     minimum_epochs: int = setting(5, "epochs with alpha moving before the first freeze")
+    minimum_share: float = setting(
+        0.5, "share of the epochs with alpha moving before the first freeze, where that is more"
+    )
     average: float = setting(0.8, "weight of the past in the average of p")
     patience: int = setting(5, "alpha steps of a slot in a row for which the gap must hold")
     select: str = setting("alpha", "what keeps one of a slot's top two: alpha, or masking each")
@@ -78,6 +81,8 @@ class PMPLSettings:
     )
 
     def __post_init__(self) -> None:
+        if not 0 <= self.minimum_share <= 1:
+            raise UserError(f"pmpl.minimum_share must be from 0 to 1, not {self.minimum_share}")
         if self.alpha_loss not in ALPHA_LOSSES:
             raise unknown("pmpl.alpha_loss", self.alpha_loss, ALPHA_LOSSES)
         if self.alpha_batch < 2:
@@ -139,6 +144,7 @@ OF_THE_LOOP = {
     "alpha_batch": "how large the batches of an alpha step are",
     "alpha_every": "how often `step` is called",
     "alpha_loss": "the loss that `step` is given",
+    "minimum_share": "`minimum_epochs`, for only you know how many there will be",
 }
 """Settings of `PMPLSettings` that are decided by who writes the loop."""
 

@@ -3,7 +3,8 @@ the adaptation of the weights under the frozen choice. What α does stands in `p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,8 +83,13 @@ class PMPLSearch:
         self.stages = stages
         self.seed = seed
         self.shares = shares_of(fabric)
+        least = max(settings.minimum_epochs, math.ceil(settings.minimum_share * stages.search))
         self.pmpl = PMPL(
-            supernet, settings, seed=seed, loss_without=self.loss_without, shares=self.shares
+            supernet,
+            replace(settings, minimum_epochs=least),
+            seed=seed,
+            loss_without=self.loss_without,
+            shares=self.shares,
         )
         self.criterion = recipe.weighing(ALPHA_LOSSES[settings.alpha_loss], splits.alpha.labels)
         steps = stages.epochs * (len(splits.weights) // recipe.batch_size)

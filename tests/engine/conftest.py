@@ -41,6 +41,7 @@ ASSIGNMENTS = {
     "pmpl.alpha_batch": 32,
     "pmpl.alpha_lr": 0.3,
     "pmpl.minimum_epochs": 0,
+    "pmpl.minimum_share": 0.0,
     "pmpl.patience": 2,
 }
 

@@ -209,6 +209,15 @@ def test_nothing_freezes_before_its_time(tiny, held_back, epoch):
     assert [record["epoch"] for record in records if record["froze"]] == [epoch]
 
 
+@pytest.mark.parametrize(("share", "first"), [(0.0, 2), (0.3, 4), (0.34, 5), (0.5, 5), (1.0, 7)])
+def test_nothing_freezes_before_its_share_of_the_search(tiny, share, first):
+    """Eager slots: behind a warm-up of one epoch so many of six, rounded up, pass by before."""
+    pmpl = tiny.search(stages=(1, 6, 0), minimum_epochs=0, minimum_share=share, threshold=1e-6,
+                       patience=1)  # fmt: skip
+    froze = [record["epoch"] for record in tiny.records(pmpl) for _ in record["froze"]]
+    assert min(froze) == first
+
+
 def test_without_progress_nothing_freezes_before_the_deadline(tiny):
     pmpl = tiny.search(stages=(0, 3, 1), progressive=False, minimum_epochs=0, patience=1)
     records = tiny.records(pmpl)

@@ -76,7 +76,9 @@ def task(seed=0, **changes):
         splits=splits(16, 16, 12, side=SIDE),
         augmentation=augmentation(0),
         recipe=Recipe(batch_size=8),
-        pmpl=PMPLSettings(alpha_batch=8, alpha_lr=0.3, minimum_epochs=0, patience=1),
+        pmpl=PMPLSettings(
+            alpha_batch=8, alpha_lr=0.3, minimum_epochs=0, minimum_share=0.0, patience=1
+        ),
         sampling=SamplingSettings(startup=2, population=2, tournament=2),
         stages=Stages(1, 1, 0),
         trials=TRIALS,
@@ -136,6 +138,7 @@ def search(
         "alpha_lr": 0.3,
         "alpha_batch": 12,
         "minimum_epochs": 1,
+        "minimum_share": 0.0,
         "patience": 2,
         "threshold": 0.05,
         "average": 0.5,

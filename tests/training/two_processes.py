@@ -178,7 +178,8 @@ def search(fabric, name):
         made = Supernet(network, slots_in(network, (8, 8), space), space).double()
     made.register_forward_pre_hook(lambda _, given: (given[0].double(),))
     given = {"alpha_batch": 7, "alpha_lr": 0.2, "alpha_every": 2, "threshold": 0.1,
-             "minimum_epochs": 1, "patience": 2, **settings}  # fmt: skip
+             "minimum_epochs": 1, "minimum_share": 0.0, "patience": 2,
+             **settings}  # fmt: skip
     return PMPLSearch(
         made,
         SearchSplits(pictures(IMAGES, 1), pictures(21, 2), pictures(12, 3)),
