@@ -212,8 +212,9 @@ def tau_of_p(table: Table, told: str) -> float | None:
 
 
 def spread(values: Sequence[float] | Any) -> str:
-    """Mean ± sd."""
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+    """Mean ± sd; of one value that."""
+    told = f"{np.mean(values):.2f}"
+    return f"{told} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else told
 
 
 def controls(table: Table) -> list[str]:
