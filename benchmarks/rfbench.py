@@ -25,7 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import tables
-from rfsearch.strategies.tabular import COLUMNS, EPOCH_COLUMNS, name, read_table, rows_hash
+from rfsearch.strategies.tabular import (
+    COLUMNS,
+    EPOCH_COLUMNS,
+    name,
+    of_name,
+    read_table,
+    rows_hash,
+)
 
 SEEDS = (0, 1)
 REPORT = Path(__file__).parent.parent / "reports" / "rfbench"
@@ -247,7 +254,7 @@ def check(num: int, seed: int) -> None:
     same to the last digit."""
     stored, same = rows()[0], 0
     for row in random.Random(seed).sample(stored, num):
-        network = tuple(int(part) for part in row["architecture"].split("-"))
+        network = of_name(row["architecture"])
         again = train(network, int(row["seed"]))[0]
         told = [(one["selection_accuracy"], one["test_accuracy"]) for one in (row, again)]
         same += told[0] == told[1]

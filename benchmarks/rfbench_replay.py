@@ -22,7 +22,7 @@ import numpy as np
 import rfbench
 import tables
 from ranks import tau
-from rfsearch.strategies.tabular import Table, name, read_table, regrets, replay_on
+from rfsearch.strategies.tabular import Table, name, of_name, read_table, regrets, replay_on
 
 SUPERNETS = {
     "pmpl": (14, 24),
@@ -122,17 +122,12 @@ def arms_searched() -> dict[tuple[str, str], list[dict[str, str]]]:
     return arms
 
 
-def indices(row: dict[str, str]) -> tuple[int, ...]:
-    """The network of a row."""
-    return tuple(map(int, row["architecture"].split("-")))
-
-
 def of_supernet(
     rows: list[dict[str, str]], table: Table, told: dict[str, tuple[Any, Any]]
 ) -> list[object]:
     """One row of them, behind its names."""
     order = sorted(table.rows, key=table.accuracy, reverse=True)
-    found = list(map(indices, rows))
+    found = [of_name(row["architecture"]) for row in rows]
     values = 100 * np.array([table.accuracy(one) for one in found])
     seconds = float(np.mean([float(row["seconds"]) for row in rows]))
     rank = np.mean([order.index(one) + 1 for one in found])
@@ -152,7 +147,7 @@ def by_sums(table: Table) -> list[str]:
     each = np.mean([row.seconds for rows in table.rows.values() for row in rows])
     lines: list[Sequence[object]] = []
     for arm, rows in arms_searched().items():
-        found = np.array([smooth[indices(row)] for row in rows])
+        found = np.array([smooth[of_name(row["architecture"])] for row in rows])
         seconds = np.mean([float(row["seconds"]) for row in rows])
         drawn = best_of(list(smooth.values()), max(1, round(seconds / each)))
         lines.append([*arm, len(rows), f"{seconds:.1f}", spread(found),

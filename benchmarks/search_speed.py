@@ -74,8 +74,10 @@ ASKED = {
 def weight_step(network: nn.Module, weights: list[nn.Parameter], drawn: bool = False) -> Arm:
     """A step on the weights, ready to be taken."""
     network.to(memory_format=torch.channels_last).train()
-    fabric_of = fabric("cpu")
-    return Descent(network, weights, Recipe(), STEPS, fabric_of, torch.empty(0), drawn=drawn).step
+    descent = Descent(
+        network, weights, Recipe(), STEPS, fabric("cpu"), torch.empty(0), drawn=drawn
+    )
+    return descent.step
 
 
 def alpha_descent(network: Supernet) -> AlphaDescent:
@@ -117,11 +119,13 @@ def _plain(backbone: Backbone, _: Space) -> Arm:
     return weight_step(network, list(network.parameters()))
 
 
-def _mixing(change: Callable[[Supernet], None]) -> Callable[[Backbone, Space], Arm]:
+def _mixing(
+    change: Callable[[Supernet], None], drawn: bool = False
+) -> Callable[[Backbone, Space], Arm]:
     def made(backbone: Backbone, space: Space) -> Arm:
         network = supernet(backbone, space)
         change(network)
-        return weight_step(network, network.weights(), change is _evenly)
+        return weight_step(network, network.weights(), drawn)
 
     return made
 
@@ -135,19 +139,20 @@ def _naive(network: Supernet) -> None:
         mixture.fuse = False
 
 
-def _drawn(network: Supernet) -> None:
-    for mixture in network.mixtures.values():
-        mixture.blend = Blend("subset", 2)
+def _blended(blend: Blend) -> Callable[[Supernet], None]:
+    def change(network: Supernet) -> None:
+        for mixture in network.mixtures.values():
+            mixture.blend = blend
+
+    return change
 
 
-def _evenly(network: Supernet) -> None:
-    for mixture in network.mixtures.values():
-        mixture.blend = Blend("even")
+TWO, EVENLY = _blended(Blend("subset", 2)), _blended(Blend("even"))
 
 
 def _among_drawn(backbone: Backbone, space: Space) -> Arm:
     network = supernet(backbone, space)
-    _evenly(network)
+    EVENLY(network)
     return alone_step(network)
 
 
@@ -156,8 +161,8 @@ ARMS: dict[str, Callable[[Backbone, Space], Arm]] = {
     "one operator": _mixing(_one),
     "naive mixture": _mixing(_naive),
     "fused mixture": _mixing(lambda _: None),
-    "two drawn": _mixing(_drawn),
-    "one drawn": _mixing(_evenly),
+    "two drawn": _mixing(TWO),
+    "one drawn": _mixing(EVENLY, drawn=True),
     "α, mixed": lambda backbone, space: mixed_step(supernet(backbone, space)),
     "α, one alone": lambda backbone, space: alone_step(supernet(backbone, space)),
     "α, one among drawn": _among_drawn,

@@ -5,9 +5,9 @@ deadline, adaptation. Ours: the four splits, the guards (minimum epochs, averagi
 warm-up, still statistics), the null control, and what is trained and what α goes down by default.
 In a mixture of six pools and an identity more identity is what is missing, whichever of them were
 best alone; so α goes down the expected loss of one of them alone, which is what a slot keeps in
-the end. And weights that are trained in mixtures serve no single operator well; so a step trains
-them in one network of the space, drawn evenly, for what is drawn by p is trained more and looks
-better for that alone (measured: reports/rfbench).
+the end. And a step trains the weights in one network of the space, drawn evenly: that costs less
+than a mixture, and what is drawn by p instead is trained more and looks better for that alone
+(what each of them finds: reports/rfbench).
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class PMPL:
     Args:
         supernet: on its device.
         settings: all of them; or some, by name, in ``changed``.
-        seed: of α's start, of the null control, and of what an α step draws.
+        seed: of α's start, of the null control, and of what α steps and freezes draw.
         loss_without: slot and candidate → loss without it, for ``select="masking"``.
         shares: the processes that have this search in common.
 

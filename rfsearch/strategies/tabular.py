@@ -104,6 +104,15 @@ def name(network: Indices) -> str:
     return "-".join(map(str, network))
 
 
+def of_name(told: str) -> Indices:
+    """The network that is called so.
+
+    >>> of_name("0-2-1")
+    (0, 2, 1)
+    """
+    return tuple(map(int, told.split("-")))
+
+
 def read_table(folder: Path, table: str = "digits") -> Table:
     """The table of this name in a folder; one whose rows are not those it was published with is
     an error."""
@@ -118,7 +127,7 @@ def read_table(folder: Path, table: str = "digits") -> Table:
         told.append(float(line["selection_accuracy"]))
     found: dict[Indices, list[Row]] = {}
     for record in sorted(records, key=lambda record: int(record["seed"])):
-        network = tuple(int(part) for part in record["architecture"].split("-"))
+        network = of_name(record["architecture"])
         known = epochs.get((record["architecture"], record["seed"]), [])
         found.setdefault(network, []).append(_row(record, tuple(known)))
     return Table(about, {network: tuple(rows) for network, rows in found.items()})

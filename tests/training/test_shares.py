@@ -48,13 +48,14 @@ def test_layers_do_with_shares_what_they_do_with_a_batch(found):
     assert len({str(told) for told in one.values()}) == len(one), "dull"
 
 
-@pytest.mark.parametrize("name", ["alone", "mixed"])
+@pytest.mark.parametrize("name", ["alone", "of mixtures", "mixed"])
 def test_two_processes_on_shares_of_each_batch_are_one_on_all_of_it(found, name):
     """Law 5, in double precision: weights, α, statistics and what froze when."""
     one, two = (found["searches"][name][which] for which in ("one", "two"))
     assert one["steps"] == STEPS
     assert {line["by"] for line in one["froze"]} == {
         "alone": {"rule"},
+        "of mixtures": {"rule", "deadline"},
         "mixed": {"rule", "deadline"},
     }[name]
     for told in two:

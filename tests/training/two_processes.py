@@ -41,6 +41,7 @@ POOLS = (
 )  # fmt: skip
 SEARCHES = {
     "alone": (Space("tiny", "residual", POOLS), {}),
+    "of mixtures": (Space("tiny", "residual", POOLS), {"mixing": "all"}),
     "mixed": (
         Space("tiny", "paper", (*POOLS, Operator("ssp"))),
         {
