@@ -143,9 +143,10 @@ def architecture(network: tuple[int, ...], form: str = FORM) -> Any:
 
 
 def train_all(num_processes: int, limit: int | None) -> None:
-    """Train what is missing, in an order that makes any beginning of it a fair sample."""
+    """Train what is missing, one seed after the other, in an order that makes any beginning of it
+    a fair sample."""
     done = {(row["architecture"], row["seed"]) for row in rows()[0]}
-    todo = [(network, seed) for network in shuffled() for seed in SEEDS
+    todo = [(network, seed) for seed in SEEDS for network in shuffled()
             if (name(network), str(seed)) not in done]  # fmt: skip
     say_cost(len(todo), num_processes)
     todo = todo[:limit]
