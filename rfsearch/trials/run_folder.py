@@ -127,7 +127,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; when the block ends well, its file takes the place of ``path``.
 
     The folder is made where it is missing. After an error ``path`` is as it was.
+
+    Raises:
+        UserError: ``path`` is a folder.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and a file of this name belongs there; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     try:

@@ -66,6 +66,13 @@ def test_what_a_kill_left_is_overwritten(tmp_path):
     assert read_json(tmp_path / "metrics.json") == {"format": 1}
 
 
+def test_a_folder_is_not_written_over(tmp_path):
+    (tmp_path / "network.py").mkdir()
+    with pytest.raises(UserError, match="network.py is a folder.*move it away"):
+        write_json(tmp_path / "network.py", {})
+    assert [file.name for file in tmp_path.iterdir()] == ["network.py"]
+
+
 def test_a_block_that_writes_nothing_is_our_fault(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "file"):
         pass
