@@ -75,8 +75,8 @@ def opened(form: str = FORM) -> Any:
     return prepare(config, RunFolder(WORK / "none"), load_data(config), Silent())
 
 
-def settled(form: str = FORM, strategy: str = "pmpl") -> Any:
-    """The configuration of that run, with what is usual for a strategy."""
+def settled(form: str = FORM, strategy: str = "pmpl", changes: tuple[str, ...] = ()) -> Any:
+    """The configuration of that run, with what is usual for a strategy, and what is not."""
     from rfsearch.engine.config import Request, settle
 
     space = WORK / f"{TABLE if form == FORM else form}.toml"
@@ -85,7 +85,7 @@ def settled(form: str = FORM, strategy: str = "pmpl") -> Any:
     if not space.exists() or space.read_text(encoding="utf-8") != told:  # not by each process
         space.write_text(told, encoding="utf-8")
     return settle(Request(backbone="rfnet6", space=str(space), image_size=PIXELS, device="cpu",
-                          strategy=strategy, assignments=SETTINGS))  # fmt: skip
+                          strategy=strategy, assignments=(*SETTINGS, *changes)))  # fmt: skip
 
 
 def networks() -> list[tuple[int, ...]]:

@@ -25,7 +25,8 @@ from ranks import tau
 from rfsearch.strategies.tabular import Table, name, of_name, read_table, regrets, replay_on
 
 SUPERNETS = {
-    "pmpl": (14, 24),
+    "pmpl": (14, 24, 36),
+    "pmpl:alpha_batch=16": (24,),
     "pmpl-all": (14,),
     "pmpl-paths": (14, 24),
     "pmpl-mixed": (14,),
@@ -33,7 +34,7 @@ SUPERNETS = {
     "darts": (14,),
     "random-shared": (14, 24),
 }
-"""Epochs by strategy: 14 is the quick plan's, 24 what one network a step has for the price of 14
+"""Epochs by arm, as `rfsearch compare` names arms: 14 is the quick plan's, 24 what one network a step has for the price of 14
 with mixtures."""
 REPLAYED = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
 SEARCHED = rfbench.REPORT / "searched.csv"
@@ -54,13 +55,15 @@ def search(num_seeds: int) -> None:
             print(*row.values(), flush=True)
 
 
-def searched(strategy: str, epochs: int, seed: int) -> dict[str, Any]:
+def searched(arm: str, epochs: int, seed: int) -> dict[str, Any]:
     """One search: what it found, and p of every operator in every slot before the deadline."""
+    from rfsearch.engine.compare_plan import parse_arms
     from rfsearch.engine.plan import stretch
     from rfsearch.engine.run import new_search
     from rfsearch.training.fit import silent
 
-    config = rfbench.settled(strategy=strategy)
+    (known,) = parse_arms(arm)
+    config = rfbench.settled(strategy=known.strategy, changes=known.changes)
     plan = stretch(config.plan, epochs / config.plan.supernet_epochs)
     assert plan.supernet_epochs == epochs, "shares round to another number"
     config = replace(config, seed=seed, plan=plan)
@@ -73,7 +76,7 @@ def searched(strategy: str, epochs: int, seed: int) -> dict[str, Any]:
     labels = config.operators
     found = tuple(labels.index(choice.label) for choice in searching.choices())
     told = "|".join(" ".join(f"{value:.4f}" for value in slot) for slot in p.values())
-    return {"strategy": strategy, "epochs": epochs, "seed": seed, "architecture": name(found),
+    return {"strategy": arm, "epochs": epochs, "seed": seed, "architecture": name(found),
             "seconds": f"{seconds:.1f}", "p": told}  # fmt: skip
 
 
