@@ -20,6 +20,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+import tiny_task as tiny
 from rfsearch import strategies
 from rfsearch.data.images import Dataset
 from rfsearch.engine.config import Request, settle
@@ -35,18 +36,7 @@ from rfsearch.training.fit import silent
 from rfsearch.training.metrics import METRICS
 
 TOP = Path(__file__).parents[2]
-HERE = TOP / "tests" / "strategies" / "tiny_task.py"
 HAS_NNI = importlib.util.find_spec("nni") is not None
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location("tiny_task", HERE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny = _load()
 
 
 def named(names):
@@ -65,7 +55,7 @@ def there():
     environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
     environment["PYTHONHASHSEED"] = "7"
     done = subprocess.run(
-        [sys.executable, str(HERE), *names],
+        [sys.executable, tiny.__file__, *names],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

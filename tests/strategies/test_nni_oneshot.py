@@ -3,22 +3,20 @@ behind."""
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import tiny_task as tiny
 from rfsearch import strategies
 from rfsearch.spaces import Operator, Space
 from rfsearch.strategies.pmpl_search import Stages
 
 pytest.importorskip("nni", reason="nni has no wheel for this machine")
 
-HERE = Path(__file__).with_name("tiny_task.py")
 SSP = Space("tiny", "paper", (Operator("identity"), Operator("max_pool", (("kernel", 3),)),
                               Operator("ssp")))  # fmt: skip
 
@@ -27,16 +25,6 @@ INSTEAD = Space("tiny", "replace", (Operator("conv"), Operator("dilated", (("dil
                                     POOL))  # fmt: skip
 MIXED = Space("mixed", "residual", (Operator("identity"), Operator("avg_pool", (("kernel", 3),)),
                                     POOL), replacing=1)  # fmt: skip
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location("tiny_task", HERE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny = _load()
 
 
 @pytest.mark.parametrize("space", [tiny.SPACE, SSP, INSTEAD, MIXED], ids=lambda one: one.kind)

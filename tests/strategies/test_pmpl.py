@@ -6,14 +6,13 @@ import copy
 import gc
 import itertools
 import json
-import runpy
 import types
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
+import tiny_task as tiny
 from rfsearch.backbones.realise import realise
 from rfsearch.data.images import Dataset, Images, SearchSplits
 from rfsearch.errors import UserError
@@ -23,14 +22,6 @@ from rfsearch.strategies.freezing import ranked
 from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.strategies.pmpl_search import Stages
 from rfsearch.training.recipe import Recipe
-
-TINY = Path(__file__).with_name("tiny_task.py")
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """The names of tiny_task.py."""
-    return types.SimpleNamespace(**runpy.run_path(str(TINY)))
 
 
 def copied(tensors):
@@ -45,7 +36,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def batch(tiny, count=12, seed=5):
+def batch(count=12, seed=5):
     images = tiny.images(count, seed)
     return images.pixels.float() / 255 - 0.5, images.labels
 
@@ -54,11 +45,11 @@ def batch(tiny, count=12, seed=5):
 
 
 @pytest.mark.parametrize("form", ["residual", "paper"])
-def test_an_alpha_step_moves_alpha_alone(tiny, form):
+def test_an_alpha_step_moves_alpha_alone(form):
     pmpl = tiny.search(form=form)
     pmpl.supernet.train()
     weights, alphas = without_alpha(pmpl.supernet), copied(pmpl.supernet.alphas())
-    pmpl.alpha_step(*batch(tiny))
+    pmpl.alpha_step(*batch())
     assert same(without_alpha(pmpl.supernet), weights), "weights or running statistics moved"
     for slot, alpha in pmpl.supernet.alphas().items():
         assert not torch.equal(alpha, alphas[slot]), slot
@@ -66,11 +57,11 @@ def test_an_alpha_step_moves_alpha_alone(tiny, form):
 
 
 @pytest.mark.parametrize("form", ["residual", "paper"])
-def test_a_weight_step_leaves_alpha(tiny, form):
+def test_a_weight_step_leaves_alpha(form):
     pmpl = tiny.search(form=form)
     pmpl.supernet.train()
     weights, alphas = without_alpha(pmpl.supernet), copied(pmpl.supernet.alphas())
-    pmpl.descent.step(*batch(tiny))
+    pmpl.descent.step(*batch())
     assert same(copied(pmpl.supernet.alphas()), alphas)
     moved = {k for k, v in without_alpha(pmpl.supernet).items() if not torch.equal(v, weights[k])}
     named = {name for name, _ in pmpl.supernet.named_parameters()}
@@ -81,7 +72,7 @@ def test_a_weight_step_leaves_alpha(tiny, form):
     assert any(key.endswith("running_mean") for key in moved)
 
 
-def test_alpha_rests_in_the_warmup_and_in_the_adaptation(tiny):
+def test_alpha_rests_in_the_warmup_and_in_the_adaptation():
     pmpl = tiny.search(stages=(2, 1, 2))
     start = copied(pmpl.supernet.alphas())
     steps = []
@@ -96,12 +87,12 @@ def test_alpha_rests_in_the_warmup_and_in_the_adaptation(tiny):
     assert not same(copied(pmpl.supernet.alphas()), start)
 
 
-def test_alpha_every_spares_steps(tiny):
+def test_alpha_every_spares_steps():
     pmpl = tiny.search(stages=(0, 2, 0), alpha_every=2, progressive=False)
     assert [record["alpha_steps"] for record in tiny.records(pmpl)] == [2, 4]  # steps 0 and 2 of 3
 
 
-def test_alphas_start_small_and_by_their_own_stream(tiny):
+def test_alphas_start_small_and_by_their_own_stream():
     first, second, other = (tiny.search(seed=seed) for seed in (0, 0, 1))
     assert same(copied(first.supernet.alphas()), copied(second.supernet.alphas()))
     assert not same(copied(first.supernet.alphas()), copied(other.supernet.alphas()))
@@ -120,7 +111,7 @@ def changed(splits, name):
     return SearchSplits(**parts)
 
 
-def test_the_warmup_sees_the_weights_split_alone(tiny):
+def test_the_warmup_sees_the_weights_split_alone():
     data, found = SearchSplits(tiny.images(32, 1), tiny.images(12, 2), tiny.images(8, 3)), {}
     for name in ("none", "weights", "alpha", "selection"):
         splits = data if name == "none" else changed(data, name)
@@ -132,7 +123,7 @@ def test_the_warmup_sees_the_weights_split_alone(tiny):
     assert same(found["selection"], found["none"])
 
 
-def test_an_alpha_step_sees_the_alpha_split_alone(tiny):
+def test_an_alpha_step_sees_the_alpha_split_alone():
     """From the same weights: one alpha step, then one weight step."""
     data, found = SearchSplits(tiny.images(16, 1), tiny.images(12, 2), tiny.images(8, 3)), {}
     for name in ("none", "weights", "alpha", "selection"):
@@ -150,7 +141,7 @@ def test_an_alpha_step_sees_the_alpha_split_alone(tiny):
 
 @pytest.mark.parametrize("form", ["residual", "paper"])
 @pytest.mark.parametrize("progressive", [True, False])
-def test_whichever_candidate_wins_is_frozen(tiny, form, progressive):
+def test_whichever_candidate_wins_is_frozen(form, progressive):
     """Law 8 through the whole search: alpha set so that k wins in every slot."""
     for k, operator in enumerate(tiny.OPERATORS):
         pmpl = tiny.search(
@@ -177,11 +168,11 @@ def test_whichever_candidate_wins_is_frozen(tiny, form, progressive):
         adapted = pmpl.network()
         network = realise(described).to(memory_format=torch.channels_last)
         network.load_state_dict(adapted.state_dict(), strict=True)
-        x, _ = batch(tiny)
+        x, _ = batch()
         assert torch.equal(network.eval()(x), adapted(x))
 
 
-def test_different_slots_freeze_different_winners(tiny):
+def test_different_slots_freeze_different_winners():
     pmpl = tiny.search(stages=(0, 1, 0), alpha_lr=1e-6, minimum_epochs=0)
     wanted = {slot: (i * 3 + 1) % 4 for i, slot in enumerate(pmpl.supernet.slots)}
     with torch.no_grad():
@@ -197,7 +188,7 @@ def test_different_slots_freeze_different_winners(tiny):
     [({}, 2), ({"minimum_epochs": 2}, 4), ({"patience": 5}, 3), ({"threshold": 0.9}, 4)],
     ids=str,
 )
-def test_nothing_freezes_before_its_time(tiny, held_back, epoch):
+def test_nothing_freezes_before_its_time(held_back, epoch):
     """Minimum epochs, patience and the threshold each hold a slot back; 3 alpha steps an epoch,
     from the second epoch on, and the deadline in the fourth."""
     eager = {"alpha_lr": 1e-6, "patience": 1, "minimum_epochs": 0}
@@ -210,7 +201,7 @@ def test_nothing_freezes_before_its_time(tiny, held_back, epoch):
 
 
 @pytest.mark.parametrize(("share", "first"), [(0.0, 2), (0.3, 4), (0.34, 5), (0.5, 5), (1.0, 7)])
-def test_nothing_freezes_before_its_share_of_the_search(tiny, share, first):
+def test_nothing_freezes_before_its_share_of_the_search(share, first):
     """Eager slots: behind a warm-up of one epoch so many of six, rounded up, pass by before."""
     pmpl = tiny.search(stages=(1, 6, 0), minimum_epochs=0, minimum_share=share, threshold=1e-6,
                        patience=1)  # fmt: skip
@@ -218,23 +209,23 @@ def test_nothing_freezes_before_its_share_of_the_search(tiny, share, first):
     assert min(froze) == first
 
 
-def test_without_progress_nothing_freezes_before_the_deadline(tiny):
+def test_without_progress_nothing_freezes_before_the_deadline():
     pmpl = tiny.search(stages=(0, 3, 1), progressive=False, minimum_epochs=0, patience=1)
     records = tiny.records(pmpl)
     assert [len(record["froze"]) for record in records] == [0, 0, 8, 0]
     assert [len(record["frozen"]) for record in records] == [0, 0, 8, 8]
 
 
-def test_the_deadline_may_keep_a_pair(tiny):
+def test_the_deadline_may_keep_a_pair():
     pmpl = tiny.search(stages=(0, 1, 1), progressive=False, deadline="pair")
     records = tiny.records(pmpl)
     for choice in pmpl.choices():
         top = sorted(ranked(records[0]["average"][choice.slot])[:2])
         assert choice.operators == tuple(tiny.OPERATORS[k] for k in top)
-    pmpl.network()(batch(tiny)[0])
+    pmpl.network()(batch()[0])
 
 
-def test_a_frozen_slot_runs_one_operator_and_its_alpha_rests(tiny, monkeypatch):
+def test_a_frozen_slot_runs_one_operator_and_its_alpha_rests(monkeypatch):
     pmpl = tiny.search(stages=(1, 3, 1), patience=1, threshold=0.9)  # nothing settles by itself
     pmpl.advance()
     slots = list(pmpl.supernet.slots)
@@ -270,7 +261,7 @@ def test_a_frozen_slot_runs_one_operator_and_its_alpha_rests(tiny, monkeypatch):
     assert record["alpha_steps"] == 3
 
 
-def test_the_log_of_a_freeze(tiny):
+def test_the_log_of_a_freeze():
     pmpl = tiny.search()
     records = tiny.records(pmpl)
     entries = [(record, entry) for record in records for entry in record["froze"]]
@@ -283,7 +274,7 @@ def test_the_log_of_a_freeze(tiny):
     json.dumps(records, allow_nan=False)
 
 
-def test_losses_around_freezes_are_of_one_drawn_network(tiny):
+def test_losses_around_freezes_are_of_one_drawn_network():
     """From one pass to the next it changes in the slot that froze, to what that keeps."""
     pmpl, seen = tiny.search(relaxation="alone", mixing="even", progressive=False).pmpl, []
     whole, before = pmpl.supernet, torch.get_rng_state()
@@ -306,7 +297,7 @@ def test_losses_around_freezes_are_of_one_drawn_network(tiny):
 
 @pytest.mark.parametrize("mixing", ["all", "even"])
 @pytest.mark.parametrize("form", ["residual", "paper"])
-def test_slots_take_turns_and_pass_over_the_frozen(tiny, form, mixing):
+def test_slots_take_turns_and_pass_over_the_frozen(form, mixing):
     pmpl = tiny.search(form=form, relaxation="alone", mixing=mixing, threshold=0.99)
     pmpl.supernet.train()
     slots = list(pmpl.supernet.slots)
@@ -314,7 +305,7 @@ def test_slots_take_turns_and_pass_over_the_frozen(tiny, form, mixing):
     weights, moved = without_alpha(pmpl.supernet), []
     for _ in range(len(slots)):
         before = copied(pmpl.supernet.alphas())
-        pmpl.alpha_step(*batch(tiny))
+        pmpl.alpha_step(*batch())
         after = pmpl.supernet.alphas()
         moved.append([slot for slot in slots if not torch.equal(after[slot], before[slot])])
     open_slots = [slot for slot in slots if slot != slots[1]]
@@ -324,7 +315,7 @@ def test_slots_take_turns_and_pass_over_the_frozen(tiny, form, mixing):
 
 
 @pytest.mark.parametrize("progressive", [True, False])
-def test_whichever_wins_alone_is_frozen(tiny, progressive):
+def test_whichever_wins_alone_is_frozen(progressive):
     """Law 8 again: every slot steps three times, on a loss that says nothing."""
     for k, operator in enumerate(tiny.OPERATORS):
         pmpl = tiny.search(relaxation="alone", minimum_epochs=0, progressive=progressive).pmpl
@@ -339,7 +330,7 @@ def test_whichever_wins_alone_is_frozen(tiny, progressive):
         assert {entry["by"] for entry in pmpl.froze} == {"rule" if progressive else "deadline"}
 
 
-def test_alpha_goes_to_what_is_best_alone(tiny, monkeypatch):
+def test_alpha_goes_to_what_is_best_alone(monkeypatch):
     """Not to what a mixture lacks: the loss is least where candidate 2 stands alone."""
     pmpl = tiny.search(relaxation="alone", stages=(0, 6, 0), progressive=False)
     mixtures = pmpl.supernet.mixtures
@@ -357,7 +348,7 @@ def test_alpha_goes_to_what_is_best_alone(tiny, monkeypatch):
     assert {ranked(p)[0] for p in pmpl.pmpl.probabilities.values()} == {2}
 
 
-def test_the_log_tells_the_expected_loss(tiny):
+def test_the_log_tells_the_expected_loss():
     pmpl = tiny.search(relaxation="alone", stages=(0, 1, 0))
     assert tiny.records(pmpl)[0]["alpha_loss"] > 0
 
@@ -365,11 +356,11 @@ def test_the_log_tells_the_expected_loss(tiny):
 # ---- null controls
 
 
-def test_signs_flip_the_gradients_and_keep_their_size(tiny):
+def test_signs_flip_the_gradients_and_keep_their_size():
     pmpl = tiny.search(null="signs")
     pmpl.supernet.train()
     pmpl.pmpl.signs = torch.Generator().manual_seed(0)
-    images, labels = batch(tiny)
+    images, labels = batch()
     flips = []
     for _ in range(40):
         with torch.random.fork_rng():
@@ -385,13 +376,13 @@ def test_signs_flip_the_gradients_and_keep_their_size(tiny):
     assert 0 < by_slot[0].mean() < 1, "every slot has a sign of its own"
 
 
-def test_no_null_changes_no_gradient(tiny):
+def test_no_null_changes_no_gradient():
     pmpl = tiny.search()
     gradients = {"slot": torch.ones(3)}
     assert pmpl.pmpl.null(gradients)["slot"] is gradients["slot"]
 
 
-def test_permuted_labels_leave_everything_else(tiny):
+def test_permuted_labels_leave_everything_else():
     pmpl, plain = tiny.search(null="labels"), tiny.search()
     told, given = pmpl.alternation.alpha, pmpl.splits.alpha
     assert torch.equal(told.pixels, given.pixels)
@@ -440,7 +431,7 @@ def test_stages_follow_each_other():
     ],
     ids=["residual", "signs", "paper", "alone", "even"],
 )
-def test_stopped_at_any_epoch_equals_never_stopped(tiny, tmp_path, settings):
+def test_stopped_at_any_epoch_equals_never_stopped(tmp_path, settings):
     """One epoch from each state leads to the next: so does the whole way, by induction."""
     never = tiny.search("rfnet6", **settings)
     states = [copy.deepcopy(never.state_dict())]
@@ -476,12 +467,12 @@ def alike(first, second):
     return first == second
 
 
-def test_another_seed_is_another_search(tiny):
+def test_another_seed_is_another_search():
     first, second = (tiny.records(tiny.search(seed=seed, stages=(0, 1, 0))) for seed in (0, 1))
     assert first != second
 
 
-def test_a_search_leaves_the_callers_random_numbers(tiny):
+def test_a_search_leaves_the_callers_random_numbers():
     torch.manual_seed(3)
     expected = torch.rand(4)
     pmpl = tiny.search(stages=(0, 1, 0))
@@ -491,14 +482,14 @@ def test_a_search_leaves_the_callers_random_numbers(tiny):
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_mobilenetv2_is_searched_too(tiny):
+def test_mobilenetv2_is_searched_too():
     pmpl = tiny.search("mobilenetv2", form="paper", stages=(0, 1, 1))
     tiny.records(pmpl)
     assert len(pmpl.choices()) == 16
     assert 0 <= pmpl.score(pmpl.network()) <= 1
 
 
-def test_a_search_learns(tiny):
+def test_a_search_learns():
     pmpl = tiny.search(stages=(1, 8, 2))
     records = tiny.records(pmpl)
     assert records[-1]["loss"] < 0.6 * records[0]["loss"]
@@ -509,7 +500,7 @@ def test_a_search_learns(tiny):
 
 
 @pytest.mark.parametrize("loss", ["plain", "calibrated"])
-def test_rare_classes_weigh_as_much_in_the_loss_of_alpha(tiny, loss):
+def test_rare_classes_weigh_as_much_in_the_loss_of_alpha(loss):
     """By repeating the images of each class until all classes are as many."""
     recipe = Recipe(batch_size=16, class_weights="balanced")
     few = tiny.splits(48, 36, 20)
@@ -531,7 +522,7 @@ def test_rare_classes_weigh_as_much_in_the_loss_of_alpha(tiny, loss):
 # ---- masking
 
 
-def test_a_masked_candidate_is_one_that_alpha_never_takes(tiny):
+def test_a_masked_candidate_is_one_that_alpha_never_takes():
     pmpl = tiny.search(select="masking")
     slot, alpha = next(iter(pmpl.supernet.alphas().items()))
     with torch.no_grad():
@@ -549,7 +540,7 @@ def test_a_masked_candidate_is_one_that_alpha_never_takes(tiny):
     assert pmpl.supernet.mixture(slot).weights is None
 
 
-def test_masking_keeps_the_one_of_the_top_two_that_is_missed_more(tiny, monkeypatch):
+def test_masking_keeps_the_one_of_the_top_two_that_is_missed_more(monkeypatch):
     """The third is never kept, however much it would be missed."""
     pmpl = tiny.search(select="masking", progressive=False, stages=(0, 1, 0))
     missed = {0: 0.1, 1: 0.2, 2: 0.4, 3: 0.3}
@@ -593,7 +584,7 @@ def storages(tensors):
     return {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel()}
 
 
-def test_nothing_leads_from_a_search_to_the_test_split(tiny):
+def test_nothing_leads_from_a_search_to_the_test_split():
     """With one storage for all splits, as a careless loader would cut them, it must be seen."""
     test = tiny.images(20, 4)
     data = tiny.splits(48, 36, 20)
@@ -612,7 +603,7 @@ def test_nothing_leads_from_a_search_to_the_test_split(tiny):
     assert not held & {id(thing) for thing in vars(pmpl).values()}
 
 
-def test_the_walk_of_law_7_can_see(tiny):
+def test_the_walk_of_law_7_can_see():
     test = tiny.images(20, 4)
     forbidden = storages([test.pixels])
     pmpl = tiny.search()

@@ -68,7 +68,7 @@ def test_what_a_kill_left_is_overwritten(tmp_path):
 
 def test_a_folder_is_not_written_over(tmp_path):
     (tmp_path / "network.py").mkdir()
-    with pytest.raises(UserError, match="network.py is a folder.*move it away"):
+    with pytest.raises(UserError, match=r"network\.py is a folder.*move it away"):
         write_json(tmp_path / "network.py", {})
     assert [file.name for file in tmp_path.iterdir()] == ["network.py"]
 
