@@ -34,8 +34,8 @@ SUPERNETS = {
     "darts": (14,),
     "random-shared": (14, 24),
 }
-"""Epochs by arm, as `rfsearch compare` names arms: 14 is the quick plan's, 24 what one network a
-step has for the price of 14 with mixtures."""
+"""Epochs by arm, as `rfsearch compare` names arms. With mixtures 14 cost what 24 do with one drawn
+network a step; the quick plan has 28."""
 REPLAYED = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
 SEARCHED = rfbench.REPORT / "searched.csv"
 COLUMNS = ("strategy", "epochs", "seed", "architecture", "seconds", "p")
