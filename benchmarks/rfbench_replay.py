@@ -4,8 +4,7 @@
     python benchmarks/rfbench_replay.py page --seeds 100    # replays; rewrites reports/rfbench
 
 A supernet is searched on the data and the splits of the quick plan of rfnet6, in the table's
-space, for as many epochs as are named, shared out as that plan shares its own; its cost is the
-processor's seconds. What it found is looked up in the table.
+space; its cost is the processor's seconds. What it found is looked up in the table.
 """
 
 from __future__ import annotations
@@ -24,18 +23,19 @@ import tables
 from ranks import tau
 from rfsearch.strategies.tabular import Table, name, of_name, read_table, regrets, replay_on
 
+LATE, EARLY = "8+4+2", "4+8+2"
+"""Epochs of the warm-up, of the search and of the adaptation."""
 SUPERNETS = {
-    "pmpl": (14, 24, 36),
-    "pmpl:alpha_batch=16": (24,),
-    "pmpl-all": (14,),
-    "pmpl-paths": (14, 24),
-    "pmpl-mixed": (14,),
-    "pmpl-masked": (14,),
-    "darts": (14,),
-    "random-shared": (14, 24),
+    "pmpl": (EARLY, "7+14+3", "10+21+5", LATE, "16+8+4"),
+    "pmpl:alpha_batch=16": ("7+14+3", "16+8+4"),
+    "pmpl-all": (EARLY, LATE),
+    "pmpl-paths": (EARLY, "7+14+3", "16+8+4"),
+    "pmpl-mixed": (EARLY, LATE),
+    "pmpl-masked": (EARLY, LATE),
+    "darts": (EARLY, LATE),
+    "random-shared": (EARLY, "7+14+3", "16+8+4"),
 }
-"""Epochs by arm, as `rfsearch compare` names arms. With mixtures 14 cost what 24 do with one drawn
-network a step; the quick plan has 28."""
+"""Stages by arm, as `rfsearch compare` names arms; 16+8+4 is the quick plan's."""
 REPLAYED = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
 SEARCHED = rfbench.REPORT / "searched.csv"
 COLUMNS = ("strategy", "epochs", "seed", "architecture", "seconds", "p")
@@ -45,27 +45,25 @@ MARKS = (5, 10, 20, 40)
 
 def search(num_seeds: int) -> None:
     """Supernets of every strategy, one after the other."""
-    done = {(row["strategy"], int(row["epochs"]), int(row["seed"]))
-            for row in tables.read(SEARCHED)}  # fmt: skip
-    arms = [(strategy, epochs) for strategy, told in SUPERNETS.items() for epochs in told]
-    for seed, (strategy, epochs) in itertools.product(range(num_seeds), arms):
-        if (strategy, epochs, seed) not in done:
-            row = searched(strategy, epochs, seed)
+    done = {(row["strategy"], row["epochs"], int(row["seed"])) for row in tables.read(SEARCHED)}
+    arms = [(arm, stages) for arm, told in SUPERNETS.items() for stages in told]
+    for seed, (arm, stages) in itertools.product(range(num_seeds), arms):
+        if (arm, stages, seed) not in done:
+            row = searched(arm, stages, seed)
             tables.append(SEARCHED, COLUMNS, row)
             print(*row.values(), flush=True)
 
 
-def searched(arm: str, epochs: int, seed: int) -> dict[str, Any]:
+def searched(arm: str, stages: str, seed: int) -> dict[str, Any]:
     """One search: what it found, and p of every operator in every slot before the deadline."""
     from rfsearch.engine.compare_plan import parse_arms
-    from rfsearch.engine.plan import stretch
     from rfsearch.engine.run import new_search
     from rfsearch.training.fit import silent
 
     (known,) = parse_arms(arm)
     config = rfbench.settled(strategy=known.strategy, changes=known.changes)
-    plan = stretch(config.plan, epochs / config.plan.supernet_epochs)
-    assert plan.supernet_epochs == epochs, "shares round to another number"
+    warmup, moving, adapt = map(int, stages.split("+"))
+    plan = replace(config.plan, warmup_epochs=warmup, search_epochs=moving, adapt_epochs=adapt)
     config = replace(config, seed=seed, plan=plan)
     searching = new_search(replace(rfbench.opened(), config=config))
     began, p = time.process_time(), {}
@@ -76,7 +74,7 @@ def searched(arm: str, epochs: int, seed: int) -> dict[str, Any]:
     labels = config.operators
     found = tuple(labels.index(choice.label) for choice in searching.choices())
     told = "|".join(" ".join(f"{value:.4f}" for value in slot) for slot in p.values())
-    return {"strategy": arm, "epochs": epochs, "seed": seed, "architecture": name(found),
+    return {"strategy": arm, "epochs": stages, "seed": seed, "architecture": name(found),
             "seconds": f"{seconds:.1f}", "p": told}  # fmt: skip
 
 

@@ -111,12 +111,12 @@ def test_the_best_of_some_is_the_mean_over_all_ways_to_draw(num):
 
 def test_supernets_stand_beside_chance_at_their_cost(monkeypatch):
     table = made(dict(zip(NETWORKS, (0.2, 0.5, 0.5, 0.8), strict=True)))  # 4 seconds each
-    rows = [{"strategy": "pmpl", "epochs": "14", "architecture": one, "seconds": "8.1"}
+    rows = [{"strategy": "pmpl", "epochs": "4+8+2", "architecture": one, "seconds": "8.1"}
             for one in ("1-1", "0-1")]  # fmt: skip
     monkeypatch.setattr(rfbench_replay.tables, "read", lambda _: rows)
     drawn = np.mean([max(pair) for pair in itertools.product((20, 50, 50, 80), repeat=2)])
     assert rfbench_replay.by_sums(table)[2:] == [
-        f"| pmpl | 14 | 2 | 8.1 | 65.00 ± 21.21 | 15.00 | {80 - drawn:.2f} |",
+        f"| pmpl | 4+8+2 | 2 | 8.1 | 65.00 ± 21.21 | 15.00 | {80 - drawn:.2f} |",
         "| x everywhere |  |  |  | 20.00 | 60.00 |  |",
         "| y everywhere |  |  |  | 80.00 | 0.00 |  |",
     ]
