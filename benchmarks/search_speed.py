@@ -263,7 +263,7 @@ def whole() -> None:
     as many of plain training on the images that its weights see, an epoch of each in turns."""
     path, request = PLACE / "whole.csv", Request(
         backbone="mobilenetv2", strategy="pmpl", image_size="64",
-        assignments=("plan.threads=1", "plan.warmup_epochs=2", "plan.search_epochs=3",
+        assignments=("plan.threads=1", "plan.warmup_epochs=5", "plan.search_epochs=3",
                      "plan.adapt_epochs=1"),
     )  # fmt: skip
     if tables.read(path):
