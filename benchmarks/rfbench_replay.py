@@ -36,17 +36,6 @@ SUPERNETS = {
     "random-shared": (EARLY, "7+14+3", "16+8+4"),
 }
 """Stages by arm, as `rfsearch compare` names arms; 16+8+4 is the quick plan's."""
-READING = (
-    "Epochs are those of the warm-up, of α and of the adaptation; seconds are the processor's.",
-    "",
-    "- **`pmpl` needs epochs, and most of them before α moves.** What shared weights say of",
-    "  networks is worth little early on, and a warm-up costs less than α does: with 28 epochs, 16 of",
-    "  them before α moves, it finds what it does with 36 of which 10 are. At 14 epochs it is no",
-    "  better than random choice at its cost where α comes late, for α has 20 steps a slot then.",
-    "- Batches of 16 images for a step on α cost no less on so small a network, and what they find is",
-    "  half a point below, which the spread of searches does not tell from nothing.",
-    "- **No search is above the convolution everywhere**, which is the best network by these sums.",
-)
 REPLAYED = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
 SEARCHED = rfbench.REPORT / "searched.csv"
 COLUMNS = ("strategy", "epochs", "seed", "architecture", "seconds", "p")
@@ -254,7 +243,7 @@ def page(num_seeds: int) -> None:
     lines = [*heading(table), "", "## Controls", "", *controls(known(table)), "",
              "## What an operator is worth by slot", "", *worths(known(table)), "",
              "## What supernets find, by sums of slots", "", *by_sums(known(table)),
-             "", *READING]  # fmt: skip
+             "", (rfbench.REPORT / "reading.md").read_text(encoding="utf-8").strip()]  # fmt: skip
     if not table.missing:
         told = {strategy: replayed(table, strategy, num_seeds) for strategy in REPLAYED}
         lines += ["", f"## Strategies that sample, {num_seeds} replays each", "",
