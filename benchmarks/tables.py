@@ -40,7 +40,8 @@ def append(path: Path, columns: Sequence[str], row: Mapping[str, object]) -> Non
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """The whole table anew."""
+    """The whole table anew, in a folder that may be new too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text(columns, rows), encoding="utf-8", newline="")
 
 

@@ -14,8 +14,9 @@ ROWS = [{"name": "a, b", "value": "1"}, {"name": 'say "c"', "value": "2"}]
 
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
 def test_rows_come_back_as_they_were_written(name, tmp_path):
-    path = tmp_path / name
+    path = tmp_path / "new" / name
     if path.suffix == ".gz":
+        path.parent.mkdir()
         path.write_bytes(gzip.compress(tables.text(["name", "value"], ROWS).encode()))
     else:
         tables.write(path, ["name", "value"], ROWS)
