@@ -1,294 +1,79 @@
-"""What strategies find on RF-Bench: a page from the table and from supernets searched for real.
+"""Black-box strategies on RF-Bench, by replay: a trial costs and scores what its training did.
 
-    python benchmarks/rfbench_replay.py search --seeds 10   # supernets; goes on where it stopped
-    python benchmarks/rfbench_replay.py page --seeds 100    # replays; rewrites reports/rfbench
-
-A supernet is searched on the data and the splits of the quick plan of rfnet6, in the table's
-space; its cost is the processor's seconds. What it found is looked up in the table.
+python benchmarks/rfbench_replay.py --seeds 100 --processes 2   # reports/rfbench/replays.csv.gz
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 import rfbench
 import tables
-from ranks import tau
-from rfsearch.strategies.tabular import Table, name, of_name, read_table, regrets, replay_on
+from rfsearch.strategies.tabular import Table, read_table, regrets, replay_on
 
-LATE, EARLY = "8+4+2", "4+8+2"
-"""Epochs of the warm-up, of the search and of the adaptation."""
-SUPERNETS = {
-    "pmpl": (EARLY, "7+14+3", "10+21+5", LATE, "16+8+4"),
-    "pmpl:alpha_batch=16": ("7+14+3", "16+8+4"),
-    "pmpl-all": (EARLY, LATE),
-    "pmpl-paths": (EARLY, "7+14+3", "16+8+4"),
-    "pmpl-mixed": (EARLY, LATE),
-    "pmpl-masked": (EARLY, LATE),
-    "darts": (EARLY, LATE),
-    "random-shared": (EARLY, "7+14+3", "16+8+4"),
-}
-"""Stages by arm, as `rfsearch compare` names arms; 16+8+4 is the quick plan's."""
-REPLAYED = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
-SEARCHED = rfbench.REPORT / "searched.csv"
-COLUMNS = ("strategy", "epochs", "seed", "architecture", "seconds", "p")
-MARKS = (5, 10, 20, 40)
-"""Trials after which regret is told."""
+STRATEGIES = ("random", "tpe", "gp", "evolution", "nsga2", "asha", "nni-tpe", "nni-evolution")
+TRIALS = 40
+PLACE = rfbench.REPORT / "replays.csv.gz"
+COLUMNS = ("strategy", "seed", "trial", "regret", "seconds")
+
+Replays = dict[str, tuple[Any, Any]]
+"""Strategy → regrets in points and seconds that went by, each (seeds, trials)."""
 
 
-def search(num_seeds: int) -> None:
-    """Supernets of every strategy, one after the other."""
-    done = {(row["strategy"], row["epochs"], int(row["seed"])) for row in tables.read(SEARCHED)}
-    arms = [(arm, stages) for arm, told in SUPERNETS.items() for stages in told]
-    for seed, (arm, stages) in itertools.product(range(num_seeds), arms):
-        if (arm, stages, seed) not in done:
-            row = searched(arm, stages, seed)
-            tables.append(SEARCHED, COLUMNS, row)
-            print(*row.values(), flush=True)
+@cache
+def whole() -> Table:
+    """The table, read once by each process."""
+    return read_table(rfbench.REPORT, rfbench.TABLE)
 
 
-def searched(arm: str, stages: str, seed: int) -> dict[str, Any]:
-    """One search: what it found, and p of every operator in every slot before the deadline."""
-    from rfsearch.engine.compare_plan import parse_arms
-    from rfsearch.engine.run import new_search
-    from rfsearch.training.fit import silent
-
-    (known,) = parse_arms(arm)
-    config = rfbench.settled(strategy=known.strategy, changes=known.changes)
-    warmup, moving, adapt = map(int, stages.split("+"))
-    plan = replace(config.plan, warmup_epochs=warmup, search_epochs=moving, adapt_epochs=adapt)
-    config = replace(config, seed=seed, plan=plan)
-    searching = new_search(replace(rfbench.opened(), config=config))
-    began, p = time.process_time(), {}
-    while not searching.finished:
-        line = searching.advance(silent)
-        p = line["p"] if line.get("stage") == "search" else p
-    seconds = time.process_time() - began
-    labels = config.operators
-    found = tuple(labels.index(choice.label) for choice in searching.choices())
-    told = "|".join(" ".join(f"{value:.4f}" for value in slot) for slot in p.values())
-    return {"strategy": arm, "epochs": stages, "seed": seed, "architecture": name(found),
-            "seconds": f"{seconds:.1f}", "p": told}  # fmt: skip
-
-
-def replayed(table: Table, strategy: str, num_seeds: int) -> tuple[Any, Any]:
-    """Regrets in points, (seeds, trials), and seconds that went by, alike."""
+def replayed(strategy: str, seed: int) -> list[dict[str, Any]]:
+    """A row for every trial of one search: the regret in points of the network with the highest
+    score so far, and the seconds of all trials so far."""
     from rfsearch.strategies.optuna_samplers import SamplingSettings
 
-    told, spent = [], []
-    for seed in range(num_seeds):
-        history = replay_on(table, strategy, MARKS[-1], seed, SamplingSettings())
-        told.append([100 * one for one in regrets(table, history)])
-        spent.append(np.cumsum([tried.seconds for tried in history]))
-    return np.array(told), np.array(spent)
-
-
-def trials_within(spent: Any, seconds: float) -> Any:
-    """How many trials of each search were begun within so many seconds, at least one."""
-    return np.maximum((spent < seconds).sum(axis=1), 1)
-
-
-def black_boxes(told: dict[str, tuple[Any, Any]]) -> list[str]:
-    """Regret after so many trials, and its sd over searches."""
-    columns = ["strategy", *(f"{mark} trials" for mark in MARKS), "hours of a core"]
-    rows = [
-        [strategy, *(spread(regret[:, mark - 1]) for mark in MARKS),
-         f"{spent[:, -1].mean() / 3600:.2f}"]
-        for strategy, (regret, spent) in told.items()
+    history = replay_on(whole(), strategy, TRIALS, seed, SamplingSettings())
+    spent = itertools.accumulate(tried.seconds for tried in history)
+    pairs = zip(regrets(whole(), history), spent, strict=True)
+    return [
+        {"strategy": strategy, "seed": seed, "trial": trial, "regret": f"{100 * regret:.4f}",
+         "seconds": f"{seconds:.1f}"}
+        for trial, (regret, seconds) in enumerate(pairs, 1)
     ]  # fmt: skip
-    return tables.markdown(columns, rows)
 
 
-def supernets(table: Table, told: dict[str, tuple[Any, Any]]) -> list[str]:
-    """What each found, and what random search and tpe had by then."""
-    columns = ("strategy", "epochs", "searches", "test accuracy, %", "regret", "mean rank",
-               "τ of p", "random at its cost", "tpe at its cost")  # fmt: skip
-    return tables.markdown(columns, [
-        [*arm, *of_supernet(rows, table, told)] for arm, rows in arms_searched().items()
-    ])  # fmt: skip
+def replay_all(num_seeds: int, num_processes: int) -> None:
+    """Every strategy anew: a table that changed changes all of them."""
+    todo = list(itertools.product(STRATEGIES, range(num_seeds)))
+    rows = [row for search in tables.made(replayed, todo, num_processes) for row in search]
+    rows.sort(key=lambda row: (STRATEGIES.index(row["strategy"]), row["seed"], row["trial"]))
+    PLACE.write_bytes(gzip.compress(tables.text(COLUMNS, rows).encode(), mtime=0))
 
 
-def arms_searched() -> dict[tuple[str, str], list[dict[str, str]]]:
-    """(Strategy, epochs) → its searches, arms as they came first."""
-    arms: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in tables.read(SEARCHED):
-        arms.setdefault((row["strategy"], row["epochs"]), []).append(row)
-    return arms
-
-
-def of_supernet(
-    rows: list[dict[str, str]], table: Table, told: dict[str, tuple[Any, Any]]
-) -> list[object]:
-    """One row of them, behind its names."""
-    order = sorted(table.rows, key=table.accuracy, reverse=True)
-    found = [of_name(row["architecture"]) for row in rows]
-    values = 100 * np.array([table.accuracy(one) for one in found])
-    seconds = float(np.mean([float(row["seconds"]) for row in rows]))
-    rank = np.mean([order.index(one) + 1 for one in found])
-    taus = [known for row in rows if (known := tau_of_p(table, row["p"])) is not None]
-    equal = [at_cost(*told[other], seconds) for other in ("random", "tpe")]
-    return [len(rows), spread(values), spread(100 * table.best() - values), f"{rank:.0f}",
-            spread(taus) if taus else "", *equal]  # fmt: skip
-
-
-def by_sums(table: Table) -> list[str]:
-    """What each supernet found by sums of slots, which need not every network trained, beside
-    random search that costs as much and is told these sums for its scores."""
-    columns = ("strategy", "epochs", "searches", "seconds", "accuracy, %", "regret",
-               "random at its cost, regret")  # fmt: skip
-    smooth = sums_of_slots(table)
-    most = max(smooth.values())
-    each = np.mean([row.seconds for rows in table.rows.values() for row in rows])
-    lines: list[Sequence[object]] = []
-    for arm, rows in arms_searched().items():
-        found = np.array([smooth[of_name(row["architecture"])] for row in rows])
-        seconds = np.mean([float(row["seconds"]) for row in rows])
-        drawn = best_of(list(smooth.values()), max(1, round(seconds / each)))
-        lines.append([*arm, len(rows), f"{seconds:.1f}", spread(found),
-                      f"{most - found.mean():.2f}", f"{most - drawn:.2f}"])  # fmt: skip
-    for k, operator in enumerate(table.about["operators"]):
-        value = smooth[(k,) * len(table.shape.slots)]
-        lines.append([f"{operator} everywhere", "", "", "", f"{value:.2f}",
-                      f"{most - value:.2f}", ""])  # fmt: skip
-    return tables.markdown(columns, lines)
-
-
-def best_of(values: Sequence[float], num: int) -> float:
-    """The mean of the largest of so many values, each drawn evenly from all."""
-    below = (np.arange(len(values) + 1) / len(values)) ** num
-    return float(np.sort(values) @ np.diff(below))
-
-
-def sums_of_slots(table: Table) -> dict[Any, float]:
-    """The accuracy of every network in %, its log-odds being the sum over slots of what an
-    operator is worth there that fits all trainings best: hundreds of them stand behind each term,
-    so that luck of single trainings is gone, and so is what only pairs of slots do."""
-    num, slots = table.shape.num_operators, len(table.shape.slots)
-    networks = list(itertools.product(range(num), repeat=slots))
-    design = np.eye(num)[np.array(networks)].reshape(len(networks), -1)
-    trained = [place for place, one in enumerate(networks) if one in table.rows]
-    values = np.array([table.accuracy(networks[place]) for place in trained])
-    worth = np.linalg.lstsq(design[trained], np.log(values / (1 - values)), rcond=None)[0]
-    return dict(zip(networks, (100 / (1 + np.exp(-design @ worth))).tolist(), strict=True))
-
-
-def shares(table: Table) -> str:
-    """How much of the spread is networks, trainings, and sums over slots."""
-    whole = np.array([[100 * row.test for row in rows] for rows in table.rows.values()])
-    noise = whole.var(axis=1, ddof=1).mean()
-    spread_of = max(whole.mean(axis=1).var(ddof=1) - noise / whole.shape[1], 0.0)
-    sums = sums_of_slots(table)
-    explained = np.corrcoef([sums[one] for one in table.rows], whole.mean(axis=1))[0, 1] ** 2
-    return (f"Networks differ by {spread_of**0.5:.2f} points (sd, without the noise), trainings "
-            f"of one by {noise**0.5:.2f}. Sums of log-odds over slots make "
-            f"{100 * explained:.0f} % of the variance of the means.")  # fmt: skip
-
-
-def at_cost(regret: Any, spent: Any, seconds: float) -> str:
-    """Mean regret of a strategy that samples when so many seconds are gone."""
-    num = trials_within(spent, seconds)
-    return f"{np.mean([line[n - 1] for line, n in zip(regret, num, strict=True)]):.2f}"
-
-
-def tau_of_p(table: Table, told: str) -> float | None:
-    """Kendall's τ over all networks between Σ log p and accuracy; None of a strategy without p."""
-    if not told:
-        return None
-    p = np.array([[float(value) for value in slot.split()] for slot in told.split("|")])
-    logs = np.log(np.maximum(p, 1e-4))
-    scores = [sum(logs[slot, k] for slot, k in enumerate(one)) for one in table.rows]
-    return tau(np.array(scores), np.array([table.accuracy(one) for one in table.rows]))
-
-
-def spread(values: Sequence[float] | Any) -> str:
-    """Mean ± sd; of one value that."""
-    told = f"{np.mean(values):.2f}"
-    return f"{told} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else told
-
-
-def controls(table: Table) -> list[str]:
-    """One operator everywhere, and a network drawn at random."""
-    slots, every = len(table.shape.slots), [table.accuracy(one) for one in table.rows]
-    told = [(f"{operator} everywhere", [table.accuracy((k,) * slots)])
-            for k, operator in enumerate(table.about["operators"])
-            if (k,) * slots in table.rows]  # fmt: skip
-    told += [("drawn at random", every), ("best of all", [table.best()])]
-    means = {what: 100 * np.mean(values) for what, values in told}
-    rows = [(what, f"{mean:.2f}", f"{100 * table.best() - mean:.2f}")
-            for what, mean in means.items()]  # fmt: skip
-    return tables.markdown(("control", "test accuracy, %", "regret"), rows)
-
-
-def worths(table: Table) -> list[str]:
-    """What each operator is worth in each slot, against the mean of all networks, in points."""
-    values = {one: 100 * table.accuracy(one) for one in table.rows}
-    mean, rows = np.mean(list(values.values())), []
-    for k, operator in enumerate(table.about["operators"]):
-        held = [[value for one, value in values.items() if one[slot] == k]
-                for slot in range(len(table.shape.slots))]  # fmt: skip
-        rows.append([operator, *(f"{np.mean(one) - mean:+.2f}" if one else "" for one in held)])
-    return tables.markdown(("operator", *table.shape.slots), rows)
-
-
-def page(num_seeds: int) -> None:
-    """reports/rfbench/README.md; of a table that is not finished, what it has."""
-    table = read_table(rfbench.REPORT, rfbench.TABLE)
-    lines = [*heading(table), "", "## Controls", "", *controls(known(table)), "",
-             "## What an operator is worth by slot", "", *worths(known(table)), "",
-             "## What supernets find, by sums of slots", "", *by_sums(known(table)),
-             "", (rfbench.REPORT / "reading.md").read_text(encoding="utf-8").strip()]  # fmt: skip
-    if not table.missing:
-        told = {strategy: replayed(table, strategy, num_seeds) for strategy in REPLAYED}
-        lines += ["", f"## Strategies that sample, {num_seeds} replays each", "",
-                  *black_boxes(told), "", "## Supernets", "", *supernets(table, told)]  # fmt: skip
-    lines += ["", "Made by `python benchmarks/rfbench.py train`, `pack`, and "
-              "`python benchmarks/rfbench_replay.py search`, `page`."]  # fmt: skip
-    (rfbench.REPORT / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
-
-
-def heading(table: Table) -> list[str]:
-    """What was trained, and how much of the differences is noise."""
-    networks = table.shape.num_operators ** len(table.shape.slots)
-    lines = [
-        "# RF-Bench: every network of a small receptive-field space, trained",
-        "",
-        f"{' / '.join(table.about['operators'])} in the six slots of RFNet-6: {networks} "
-        f"networks, {len(table.about['seeds'])} training seeds each, {table.about['epochs']} "
-        "epochs on",
-        "cluttered digits. Regret is in points of test accuracy below the best network, by the "
-        "mean of its seeds.",
-        "",
-    ]
-    if table.missing:
-        lines += [f"**Not finished: {table.missing} trainings are missing.** What stands here is "
-                  "of the networks that", "are trained; searches are replayed when all are.",
-                  ""]  # fmt: skip
-    ceiling = table.noise_ceiling()
-    return [*lines, f"Kendall's τ between training seeds (noise ceiling): {ceiling:.2f}.",
-            shares(known(table))]  # fmt: skip
-
-
-def known(table: Table) -> Table:
-    """The networks whose seeds are all trained."""
-    num = len(table.about["seeds"])
-    return replace(table, rows={one: rows for one, rows in table.rows.items() if len(rows) == num})
+def read() -> Replays:
+    """All that are packed; none where there are none yet."""
+    rows = tables.read(PLACE)
+    found: Replays = {}
+    for strategy in dict.fromkeys(row["strategy"] for row in rows):
+        own = [(float(row["regret"]), float(row["seconds"]))
+               for row in rows if row["strategy"] == strategy]  # fmt: skip
+        regret, spent = np.array(own).T.reshape(2, -1, TRIALS)
+        found[strategy] = regret, spent
+    return found
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("search", "page"))
     parser.add_argument("--seeds", type=int, default=100, help="searches of every strategy")
+    parser.add_argument("--processes", type=int, default=1, help="searches at a time")
     given = parser.parse_args()
-    (search if given.what == "search" else page)(given.seeds)
+    replay_all(given.seeds, given.processes)
 
 
 if __name__ == "__main__":

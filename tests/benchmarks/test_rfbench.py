@@ -3,13 +3,17 @@ are written out here."""
 
 from __future__ import annotations
 
+import gzip
 import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 import rfbench
+import rfbench_page
 import rfbench_replay
+import rfbench_static
 from rfsearch.strategies.tabular import COLUMNS, Row, Table, read_table
 from rfsearch.trials import write_json
 
@@ -61,23 +65,23 @@ def made(values):
 
 def test_p_ranks_networks_by_the_product_over_slots():
     table = made(dict(zip(NETWORKS, (0.1, 0.3, 0.2, 0.4), strict=True)))
-    assert rfbench_replay.tau_of_p(table, "0.4 0.6|0.1 0.9") == pytest.approx(1)
-    assert rfbench_replay.tau_of_p(table, "0.6 0.4|0.9 0.1") == pytest.approx(-1)
-    assert rfbench_replay.tau_of_p(table, "") is None
+    assert rfbench_page.tau_of_p(table, "0.4 0.6|0.1 0.9") == pytest.approx(1)
+    assert rfbench_page.tau_of_p(table, "0.6 0.4|0.9 0.1") == pytest.approx(-1)
+    assert rfbench_page.tau_of_p(table, "") is None
 
 
 def test_equal_cost_counts_trials_that_had_begun():
     regret = np.array([[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]])
     spent = np.array([[4.0, 8.0, 12.0], [4.0, 6.0, 8.0]])
-    assert rfbench_replay.at_cost(regret, spent, 8.5) == f"{(2.0 + 4.0) / 2:.2f}"
-    assert rfbench_replay.at_cost(regret, spent, 1.0) == f"{(3.0 + 6.0) / 2:.2f}"
+    assert rfbench_page.at_cost(regret, spent, 8.5) == f"{(2.0 + 4.0) / 2:.2f}"
+    assert rfbench_page.at_cost(regret, spent, 1.0) == f"{(3.0 + 6.0) / 2:.2f}"
 
 
 def test_worth_of_an_operator_is_against_the_mean():
     table = made(dict(zip(NETWORKS, (0.1, 0.3, 0.2, 0.4), strict=True)))
-    lines = rfbench_replay.worths(table)
+    lines = rfbench_page.worths(table)
     assert lines[2:] == ["| x | -5.00 | -10.00 |", "| y | +5.00 | +10.00 |"]
-    assert rfbench_replay.controls(table)[2:] == [
+    assert rfbench_page.controls(table)[2:] == [
         "| x everywhere | 10.00 | 30.00 |", "| y everywhere | 40.00 | 0.00 |",
         "| drawn at random | 25.00 | 15.00 |", "| best of all | 40.00 | 0.00 |",
     ]  # fmt: skip
@@ -86,19 +90,19 @@ def test_worth_of_an_operator_is_against_the_mean():
 def test_sums_of_slots_fit_what_slots_do_alone():
     """Odds of 1 to 4, 1, 1 and 4: each slot's other operator makes them four times as large."""
     alone = made(dict(zip(NETWORKS, (0.2, 0.5, 0.5, 0.8), strict=True)))
-    assert rfbench_replay.sums_of_slots(alone) == pytest.approx(
+    assert rfbench_page.sums_of_slots(alone) == pytest.approx(
         dict(zip(NETWORKS, (20, 50, 50, 80), strict=True))
     )
     pair = made(dict(zip(NETWORKS, (0.5, 0.5, 0.5, 0.8), strict=True)))
     odds = [4**share for share in (-0.25, 0.25, 0.25, 0.75)]
-    assert rfbench_replay.sums_of_slots(pair) == pytest.approx(
+    assert rfbench_page.sums_of_slots(pair) == pytest.approx(
         {one: 100 * odd / (1 + odd) for one, odd in zip(NETWORKS, odds, strict=True)}
     )
 
 
 def test_a_network_that_is_not_trained_has_its_sum():
     table = made(dict(zip(NETWORKS[:3], (0.2, 0.5, 0.5), strict=True)))
-    sums = rfbench_replay.sums_of_slots(table)
+    sums = rfbench_page.sums_of_slots(table)
     assert [sums[one] for one in NETWORKS] == pytest.approx([20, 50, 50, 80])
 
 
@@ -106,16 +110,16 @@ def test_a_network_that_is_not_trained_has_its_sum():
 def test_the_best_of_some_is_the_mean_over_all_ways_to_draw(num):
     values = [3.0, -1.0, 0.5, 7.0]
     ways = [max(drawn) for drawn in itertools.product(values, repeat=num)]
-    assert rfbench_replay.best_of(values, num) == pytest.approx(np.mean(ways))
+    assert rfbench_page.best_of(values, num) == pytest.approx(np.mean(ways))
 
 
 def test_supernets_stand_beside_chance_at_their_cost(monkeypatch):
     table = made(dict(zip(NETWORKS, (0.2, 0.5, 0.5, 0.8), strict=True)))  # 4 seconds each
     rows = [{"strategy": "pmpl", "epochs": "4+8+2", "architecture": one, "seconds": "8.1"}
             for one in ("1-1", "0-1")]  # fmt: skip
-    monkeypatch.setattr(rfbench_replay.tables, "read", lambda _: rows)
+    monkeypatch.setattr(rfbench_page.tables, "read", lambda _: rows)
     drawn = np.mean([max(pair) for pair in itertools.product((20, 50, 50, 80), repeat=2)])
-    assert rfbench_replay.by_sums(table)[2:] == [
+    assert rfbench_page.by_sums(table)[2:] == [
         f"| pmpl | 4+8+2 | 2 | 8.1 | 65.00 ± 21.21 | 15.00 | {80 - drawn:.2f} |",
         "| x everywhere |  |  |  | 20.00 | 60.00 |  |",
         "| y everywhere |  |  |  | 80.00 | 0.00 |  |",
@@ -127,6 +131,57 @@ def test_the_spread_of_networks_is_told_without_the_noise_of_trainings():
     rows = {one: tuple(Row(v, v, 4.0, 5, 60, 7, 0.001, ()) for v in both)
             for one, both in values.items()}  # fmt: skip
     about = {"slots": ["a", "b"], "operators": ["x", "y"], "seeds": [0, 1]}
-    told = rfbench_replay.shares(Table(about, rows))  # means 20, 60, 40, 80; noise 200 each
+    told = rfbench_page.shares(Table(about, rows))  # means 20, 60, 40, 80; noise 200 each
     assert f"by {(2000 / 3 - 100) ** 0.5:.2f} points" in told
     assert f"of one by {200**0.5:.2f}. Sums of log-odds over slots make 100 %" in told
+
+
+def test_replays_are_read_as_they_were_packed(places, monkeypatch):
+    """With one operator best in both slots, a search that has tried it has no regret left."""
+    values = dict(zip(NETWORKS, (0.1, 0.3, 0.2, 0.4), strict=True))
+    monkeypatch.setattr(rfbench_replay, "whole", lambda: made(values))
+    rows = [row for seed in range(2) for row in rfbench_replay.replayed("random", seed)]
+    text = rfbench_replay.tables.text(rfbench_replay.COLUMNS, rows)
+    place = places / "replays.csv.gz"
+    place.write_bytes(gzip.compress(text.encode()))
+    monkeypatch.setattr(rfbench_replay, "PLACE", place)
+    regret, spent = rfbench_replay.read()["random"]
+    assert regret.shape == spent.shape == (2, rfbench_replay.TRIALS)
+    assert regret[:, -1].tolist() == [0, 0]
+    assert (np.diff(regret) <= 0).all()
+    assert spent[1].tolist() == [4.0 * trial for trial in range(1, rfbench_replay.TRIALS + 1)]
+
+
+def test_no_replays_are_read_where_there_are_none(places, monkeypatch):
+    monkeypatch.setattr(rfbench_replay, "PLACE", places / "none.csv.gz")
+    assert rfbench_replay.read() == {}
+
+
+def test_static_scores_rank_networks(places, monkeypatch):
+    """A score in the order of accuracies, one against it, and one that MACs make up."""
+    networks = list(itertools.product(range(2), repeat=3))
+    table = made({one: (1 + place) / 10 for place, one in enumerate(networks)})
+    told = [(2.0 * place, -place, place % 4) for place in range(8)]
+    scores = [
+        {"architecture": rfbench.name(one), "score": score, "field": field, "macs": macs}
+        for one, (score, field, macs) in zip(networks, told, strict=True)
+    ]
+    place = places / "static.csv.gz"
+    text = rfbench_static.tables.text(list(scores[0]), scores)
+    place.write_bytes(gzip.compress(text.encode()))
+    monkeypatch.setattr(rfbench_static, "PLACE", place)
+    assert rfbench_static.measures(table)["window_ops"].tolist() == [7.0] * 8
+    monkeypatch.setattr(rfbench_static, "COSTS", ("params",))
+    by_macs = kendalltau(np.arange(8) % 4, np.arange(8)).statistic
+    assert rfbench_static.ranks(table)[2:] == [
+        "| score | +1.00 | +1.00 | +1.00 |", "| field | -1.00 | -1.00 | -1.00 |",
+        f"| macs | {by_macs:+.2f} | – | +1.00 |", "| params | – | – | – |",
+    ]  # fmt: skip
+
+
+def test_fields_and_scores_are_of_the_networks_of_the_table():
+    """59 pixels with all convolutions; with a maximum of 5 in place of each 3×3, two steps more in
+    each slot, of 2, 2, 4, 4, 8 and 8 pixels."""
+    plain, largest = (rfbench_static.scored((k,) * 6) for k in (0, 2))
+    assert (float(plain["field"]), float(largest["field"])) == (59, 115)
+    assert float(plain["score"]) == pytest.approx(49.21345)

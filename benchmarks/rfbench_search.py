@@ -1,0 +1,90 @@
+"""What supernets find in RF-Bench's space, searched for real.
+
+    python benchmarks/rfbench_search.py --seeds 10 --processes 2   # goes on where it stopped
+
+A supernet is searched on the data and the splits of the quick plan of rfnet6, in the table's
+space; its cost is the processor's seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from typing import Any
+
+import rfbench
+import tables
+from rfsearch.strategies.tabular import name
+
+LATE, EARLY = "8+4+2", "4+8+2"
+"""Epochs of the warm-up, of the search and of the adaptation."""
+SUPERNETS = {
+    "pmpl": (EARLY, "7+14+3", "10+21+5", LATE, "16+8+4"),
+    "pmpl:alpha_batch=16": ("7+14+3", "16+8+4"),
+    "pmpl-all": (EARLY, LATE),
+    "pmpl-paths": (EARLY, "7+14+3", "16+8+4"),
+    "pmpl-mixed": (EARLY, LATE),
+    "pmpl-masked": (EARLY, LATE),
+    "darts": (EARLY, LATE),
+    "random-shared": (EARLY, "7+14+3", "16+8+4"),
+}
+"""Stages by arm, as `rfsearch compare` names arms; 16+8+4 is the quick plan's."""
+PLACE = rfbench.REPORT / "searched.csv"
+COLUMNS = ("strategy", "epochs", "seed", "architecture", "seconds", "p")
+
+
+def search(num_seeds: int, num_processes: int) -> None:
+    """Supernets of every strategy, seed by seed, so many at a time."""
+    done = {(row["strategy"], row["epochs"], int(row["seed"])) for row in tables.resumed(PLACE)}
+    every = [(arm, stages, seed) for seed in range(num_seeds)
+             for arm, told in SUPERNETS.items() for stages in told]  # fmt: skip
+    todo = [one for one in every if one not in done]
+    for row in tables.made(searched, todo, num_processes):
+        tables.append(PLACE, COLUMNS, row)
+        print(*row.values(), flush=True)
+
+
+def searched(arm: str, stages: str, seed: int) -> dict[str, Any]:
+    """One search: what it found, and p of every operator in every slot before the deadline."""
+    from rfsearch.engine.compare_plan import parse_arms
+    from rfsearch.engine.run import new_search
+    from rfsearch.training.fit import silent
+
+    (known,) = parse_arms(arm)
+    config = rfbench.settled(strategy=known.strategy, changes=known.changes)
+    warmup, moving, adapt = map(int, stages.split("+"))
+    plan = replace(config.plan, warmup_epochs=warmup, search_epochs=moving, adapt_epochs=adapt)
+    config = replace(config, seed=seed, plan=plan)
+    searching = new_search(replace(rfbench.opened(), config=config))
+    began, p = time.process_time(), {}
+    while not searching.finished:
+        line = searching.advance(silent)
+        p = line["p"] if line.get("stage") == "search" else p
+    seconds = time.process_time() - began
+    labels = config.operators
+    found = tuple(labels.index(choice.label) for choice in searching.choices())
+    told = "|".join(" ".join(f"{value:.4f}" for value in slot) for slot in p.values())
+    return {"strategy": arm, "epochs": stages, "seed": seed, "architecture": name(found),
+            "seconds": f"{seconds:.1f}", "p": told}  # fmt: skip
+
+
+def by_arm() -> dict[tuple[str, str], list[dict[str, str]]]:
+    """(Strategy, epochs) → its searches, in the order of `SUPERNETS`."""
+    order = [(arm, stages) for arm, told in SUPERNETS.items() for stages in told]
+    rows = tables.read(PLACE)
+    arms = {one: [row for row in rows if (row["strategy"], row["epochs"]) == one] for one in order}
+    return {one: found for one, found in arms.items() if found}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10, help="searches of every strategy")
+    parser.add_argument("--processes", type=int, default=1, help="searches at a time")
+    given = parser.parse_args()
+    search(given.seeds, given.processes)
+
+
+if __name__ == "__main__":
+    main()
