@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import rfbench
+import rfbench_again
 import rfbench_replay
 import rfbench_search
 import rfbench_static
@@ -36,6 +37,7 @@ def page() -> str:
         heading(table), [reading],
         ["## Controls"], controls(table),
         ["## Supernets"], supernets(table, replays),
+        ["## Trained again"], trained_again(table),
         [f"## Strategies that sample, {len(replays['random'][0])} replays each"],
         black_boxes(replays),
         ["## What an operator is worth by slot"], worths(table),
@@ -129,6 +131,27 @@ def supernets(table: Table, replays: Replays) -> list[str]:
     pairs = smoothed(table)
     rows = [[*arm, *of_supernet(rows, table, pairs, replays)]
             for arm, rows in rfbench_search.by_arm().items()]  # fmt: skip
+    return tables.markdown(columns, rows)
+
+
+def trained_again(table: Table) -> list[str]:
+    """What some of them found, by trainings that nothing was chosen by, beside the table's."""
+    again, arms = rfbench_again.read(), rfbench_search.by_arm()
+    best = max(table.rows, key=table.accuracy)
+    groups: dict[tuple[str, str], list[Any]] = {
+        ("best of the table", ""): [best],
+        (f"{table.about['operators'][0]} everywhere", ""): [(0,) * len(table.shape.slots)],
+        **{arm: [of_name(row["architecture"]) for row in arms[arm]] for arm in rfbench_again.ARMS},
+    }
+    rows = [
+        [*group, len(found), len(set(found)), min(len(again[one]) for one in found),
+         spread([100 * table.accuracy(one) for one in found]),
+         spread([float(np.mean(again[one])) for one in found])]
+        for group, found in groups.items()
+        if all(one in again for one in found)
+    ]  # fmt: skip
+    columns = ("strategy", "epochs", "found", "networks", "trainings of each",
+               "accuracy by the table, %", "trained again, %")  # fmt: skip
     return tables.markdown(columns, rows)
 
 

@@ -11,8 +11,10 @@ import pytest
 from scipy.stats import kendalltau
 
 import rfbench
+import rfbench_again
 import rfbench_page
 import rfbench_replay
+import rfbench_search
 import rfbench_static
 from rfsearch.strategies.tabular import COLUMNS, Row, Table, read_table
 from rfsearch.trials import write_json
@@ -142,6 +144,31 @@ def test_the_spread_of_networks_is_told_without_the_noise_of_trainings():
     told = rfbench_page.shares(Table(about, rows))  # means 20, 60, 40, 80; noise 200 each
     assert f"by {(2000 / 3 - 100) ** 0.5:.2f} points" in told
     assert f"of one by {200**0.5:.2f}." in told
+
+
+def test_what_was_found_is_told_by_other_trainings(monkeypatch):
+    """One strategy found the best and the worst; a network of the other was not trained again."""
+    table = made(dict(zip(NETWORKS, (0.2, 0.5, 0.6, 0.8), strict=True)))
+    again = {(1, 1): [70.0, 80.0], (0, 0): [20.0, 30.0], (0, 1): [50.0]}
+    found = {("pmpl", "a"): ("1-1", "0-0"), ("darts", "a"): ("1-1", "1-0")}
+    rows = {arm: [{"architecture": one} for one in both] for arm, both in found.items()}
+    monkeypatch.setattr(rfbench_again, "read", lambda: again)
+    monkeypatch.setattr(rfbench_again, "ARMS", tuple(found))
+    monkeypatch.setattr(rfbench_search, "by_arm", lambda: rows)
+    assert rfbench_page.trained_again(table)[2:] == [
+        "| best of the table |  | 1 | 1 | 2 | 80.00 | 75.00 |",
+        "| x everywhere |  | 1 | 1 | 2 | 20.00 | 25.00 |",
+        "| pmpl | a | 2 | 2 | 2 | 50.00 ± 42.43 | 50.00 ± 35.36 |",
+    ]
+
+
+def test_the_networks_found_most_often_are_trained_again_first(monkeypatch):
+    table = made(dict(zip(NETWORKS, (0.2, 0.5, 0.6, 0.8), strict=True)))
+    rows = {("pmpl", "a"): [{"architecture": one} for one in ("0-1", "1-0", "1-0", "0-0")]}
+    monkeypatch.setattr(rfbench_again, "ARMS", tuple(rows))
+    monkeypatch.setattr(rfbench_search, "by_arm", lambda: rows)
+    monkeypatch.setattr(rfbench_again, "read_table", lambda *_: table)
+    assert rfbench_again.networks() == [(1, 1), (0, 0), (1, 0), (0, 1)]
 
 
 def test_replays_are_read_as_they_were_packed(places, monkeypatch):

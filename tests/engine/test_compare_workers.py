@@ -94,7 +94,9 @@ def test_two_processes_are_told_to_end(begin, tmp_path):
     process.terminate()
     asked = time.time()
     assert process.wait(PATIENCE) == 130
-    assert not family(str(tmp_path))
+    ended = time.monotonic()
+    until(lambda: not family(str(tmp_path)))  # multiprocessing's own tracker ends after them
+    assert time.monotonic() - ended < 5
     told = (tmp_path / "told").read_text()
     assert "Traceback" not in told
     assert told.splitlines()[-1].startswith("rfsearch: interrupted; go on with: rfsearch compare")
