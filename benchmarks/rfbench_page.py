@@ -43,8 +43,8 @@ def page() -> str:
         ["## What an operator is worth by slot"], worths(table),
         ["## What static scores rank"], rfbench_static.ranks(table),
         ["Made by `python benchmarks/rfbench_page.py` from the records beside it, which are of",
-         "`rfbench.py train`, `pack`, `rfbench_search.py`, `rfbench_again.py`, `rfbench_replay.py` "
-         "and `rfbench_static.py`."],
+         "`rfbench.py train`, `pack`, `rfbench_search.py`, `rfbench_again.py`, "
+         "`rfbench_replay.py` and", "`rfbench_static.py`."],
     ]  # fmt: skip
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
