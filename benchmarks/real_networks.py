@@ -58,7 +58,8 @@ WHOLE = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=16", *SHORT)
 GROUNDS = {
     "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL),
     "fashionmnist": Ground("clothes", "mobilenetv2", "fashionmnist", 28, SMALL),
-    "imagenette": Ground("larger photographs, few of them", "mobilenetv2", "imagefolder", 64, WHOLE),
+    "imagenette": Ground("larger photographs, few of them", "mobilenetv2", "imagefolder", 64,
+                         WHOLE),
     "imagenette-low": Ground("low resolution", "mobilenetv2", "imagefolder", 32, WHOLE),
     "cifar10-narrow": Ground("a narrow network", "mobilenetv2", "cifar10", 32,
                              ("plan.width=0.25", *FEW, *SHORT)),

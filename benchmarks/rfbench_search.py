@@ -30,6 +30,8 @@ SUPERNETS = {
     "random-shared": (EARLY, "7+14+3", "16+8+4"),
 }
 """Stages by arm, as `rfsearch compare` names arms; 16+8+4 is the quick plan's."""
+AS_RECORDED = "pmpl.alpha_batch=32"
+"""Of every arm that does not say another: the default was this when the table was searched."""
 PLACE = rfbench.REPORT / "searched.csv"
 COLUMNS = ("strategy", "epochs", "seed", "architecture", "seconds", "p")
 
@@ -52,7 +54,7 @@ def searched(arm: str, stages: str, seed: int) -> dict[str, Any]:
     from rfsearch.training.fit import silent
 
     (known,) = parse_arms(arm)
-    config = rfbench.settled(strategy=known.strategy, changes=known.changes)
+    config = rfbench.settled(strategy=known.strategy, changes=(AS_RECORDED, *known.changes))
     warmup, moving, adapt = map(int, stages.split("+"))
     plan = replace(config.plan, warmup_epochs=warmup, search_epochs=moving, adapt_epochs=adapt)
     config = replace(config, seed=seed, plan=plan)

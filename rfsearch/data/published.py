@@ -36,6 +36,8 @@ def load_fashionmnist(request: Request) -> Dataset:
     from torchvision.datasets import FashionMNIST  # slow to import
 
     root = _root(request)
+    if root.name == FashionMNIST.__name__ and (root / "raw").is_dir():
+        root = root.parent  # the set's own folder was named, not the one that holds it
     train, test = _opened("fashionmnist", FashionMNIST, root, request.download)
     parts = [
         _collection(part.data.unsqueeze(1), part.targets.numpy(), request)

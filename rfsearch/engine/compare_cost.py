@@ -51,7 +51,7 @@ def announcement(comparison: Comparison) -> str:
         f"{arms} arms x {seeds} seeds, then {trainings} trainings of final networks of "
         f"{expected['training_seconds']:.0f} s, {num} at a time: about "
         f"{seconds_of(comparison) / 60:.0f} min",
-        *([f"This size reduces: {record['reduces']}"] if record["reduces"] else []),
+        *([f"Reduced here: {record['reduces']}"] if record["reduces"] else []),
         *(f"Weaker than it should be: {text}" for text in warned),
         *expected.get("objectives", {}).values(),
         *_caps(comparison),

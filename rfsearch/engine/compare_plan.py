@@ -18,15 +18,6 @@ from rfsearch.errors import UserError
 from rfsearch.trials import read_json
 
 BACKBONE_OF = {"quick": "rfnet6", "standard": "mobilenetv2", "paper": "mobilenetv2"}
-REDUCES = {
-    "quick": (
-        "a small backbone in place of a published one; made digits at a low resolution; "
-        "one search seed for the networks of one operator; one retraining of each random network"
-    ),
-    "standard": "made digits unless --data says otherwise; one retraining of each random network",
-    "paper": "",
-}
-"""What of the field's checklist each size leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,12 +186,24 @@ def record(
         "definition": frozen,
         "hash": digest(frozen),
         "budget": request.budget,
-        "reduces": REDUCES.get(request.budget, ""),
+        "reduces": reduced(first),
         "seeds": list(parse_seeds(request.seeds)),
         "compare": asdict(first.group(CompareSettings)),
         "arms": [told(arm, configs[arm.name]) for arm in parse_arms(request.strategies)],
         "expected": dict(expected),
     }
+
+
+def reduced(config: Config) -> str:
+    """What a comparison has in place of what the field asks for; empty where nothing."""
+    settings, sides = config.group(CompareSettings), "x".join(map(str, config.image_size))
+    holds = {
+        "a small backbone in place of a published one": config.backbone == "rfnet6",
+        f"made digits of {sides} pixels": config.data == "digits",
+        "one search seed for the networks of one operator": settings.single_seeds == 1,
+        "one retraining of each random network": settings.sample_seeds == 1,
+    }
+    return "; ".join(text for text, it_does in holds.items() if it_does)
 
 
 def told(arm: Arm, config: Config) -> dict[str, Any]:

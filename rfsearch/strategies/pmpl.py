@@ -53,7 +53,7 @@ class PMPLSettings:
         "a step (ours), or mixed, the loss of the mixture (PMPL)",
     )
     alpha_init: float = setting(1e-3, "alpha starts at N(0, 1) times this (PMPL's code)")
-    alpha_batch: int = setting(32, "images of an alpha step")
+    alpha_batch: int = setting(16, "images of an alpha step")
     alpha_every: int = setting(2, "weight steps for one alpha step")
     progressive: bool = setting(True, "freeze slots as they settle; false waits for the deadline")
     threshold: float = setting(0.2, "freeze when the averaged top-two gap reaches this (PMPL)")

@@ -66,6 +66,12 @@ def test_fashionmnist(tmp_path):
     check(data, pixels[:, None], labels)
 
 
+def test_fashionmnists_own_folder_may_be_named(tmp_path):
+    root = write_fashionmnist(tmp_path)
+    by_holder, by_own = (load(f"fashionmnist:{place}") for place in (root, root / "FashionMNIST"))
+    assert by_holder.data_hash == by_own.data_hash
+
+
 def test_cifar10_from_sheets(tmp_path):
     data = load(f"cifar10:{write_sheets(tmp_path)}")
     assert [size["images"] for size in data.sizes.values()] == [90, 90, 20, 50]

@@ -17,8 +17,8 @@ import torch
 from rfsearch.backbones.realise import realise
 from rfsearch.engine import compare as engine
 from rfsearch.engine.compare_cells import Cell, measured
-from rfsearch.engine.compare_plan import CompareRequest, digest, parse_arms
-from rfsearch.engine.config import Config
+from rfsearch.engine.compare_plan import CompareRequest, digest, parse_arms, reduced
+from rfsearch.engine.config import Config, Request, settle
 from rfsearch.engine.export import export
 from rfsearch.engine.pace import Pace, equal_budget, expected_epochs
 from rfsearch.engine.plan import PLANS
@@ -102,6 +102,15 @@ def test_hostile_words_stay_text_on_the_page(finished, tmp_path):
     assert page.count("<script") == (finished / "report.html").read_text().count("<script")
     assert "<img src=x" not in page
     assert "&lt;img src=x" in page
+
+
+def test_what_is_reduced_is_told_of_the_comparison_itself():
+    small = settle(Request(backbone="rfnet6", image_size=32))
+    for word in ("small backbone", "digits of 32x32", "one search seed", "one retraining"):
+        assert word in reduced(small)
+    whole = Request(backbone="mobilenetv2", data="cifar10:somewhere", image_size=32,
+                    assignments=("compare.single_seeds=3", "compare.sample_seeds=2"))  # fmt: skip
+    assert reduced(settle(whole)) == ""
 
 
 def timeless(folder):
