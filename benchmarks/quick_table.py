@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+import means
 import tables
 
 SEEDS = (0, 1, 2)
@@ -146,12 +147,11 @@ def summary(rows: list[Row]) -> str:
     lines = []
     for (space, arm), group in grouped(rows).items():
         values = [100 * row.accuracy for row in group]
-        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
         mean = statistics.mean(values)
         is_plain = group[0].choice == "plain"
         form = "none" if is_plain else FORMS[space]
         above = "" if is_plain else f"{mean - 100 * base:+.1f}"
-        lines.append((form, arm, len(values), f"{mean:.1f}{spread}", above))
+        lines.append((form, arm, len(values), means.spread(values), above))
     return "\n".join(tables.markdown(
         ("form", "slots hold", "n", "test accuracy, %", "above plain, points"), lines
     ))  # fmt: skip

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 import tables
+from means import above, spread
 
 REPORT = Path(__file__).parents[1] / "reports" / "real"
 WORK = Path("runs/real")
@@ -131,21 +131,6 @@ def prices(rows: Sequence[dict[str, str]], arm: str) -> Iterator[str]:
     for column in ("params", "macs", "window_ops", "latency_ms", "search_seconds"):
         told = [float(row[column]) for row in rows if row["arm"] == arm and row[column]]
         yield f"{np.mean(told):.3g}" if told else ""
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean ± sd."""
-    sd = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{sd}"
-
-
-def above(values: Sequence[float], plain: Sequence[float]) -> str:
-    """Difference of means, with Welch's interval where both have more than one network."""
-    mean = np.mean(values) - np.mean(plain)
-    if min(len(values), len(plain)) < 2:
-        return f"{mean:+.1f}"
-    reach = stats.ttest_ind(values, plain, equal_var=False).confidence_interval(0.95)
-    return f"{mean:+.1f} ({reach.low:+.1f} to {reach.high:+.1f})"
 
 
 def main() -> None:

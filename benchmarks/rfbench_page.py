@@ -17,6 +17,7 @@ import rfbench_replay
 import rfbench_search
 import rfbench_static
 import tables
+from means import spread
 from ranks import tau
 from rfbench_replay import Replays
 from rfsearch.strategies.tabular import Table, of_name, read_table
@@ -145,8 +146,8 @@ def trained_again(table: Table) -> list[str]:
     }
     rows = [
         [*group, len(found), len(set(found)), min(len(again[one]) for one in found),
-         spread([100 * table.accuracy(one) for one in found]),
-         spread([float(np.mean(again[one])) for one in found])]
+         spread([100 * table.accuracy(one) for one in found], 2),
+         spread([float(np.mean(again[one])) for one in found], 2)]
         for group, found in groups.items()
         if all(one in again for one in found)
     ]  # fmt: skip
@@ -167,8 +168,8 @@ def of_supernet(
     taus = [known for row in rows if (known := tau_of_p(table, row["p"])) is not None]
     below = max(pairs.values()) - np.array([pairs[one] for one in found])
     equal = [at_cost(*replays[other], seconds) for other in ("random", "tpe")]
-    return [len(rows), f"{seconds:.0f}", spread(values), spread(100 * table.best() - values),
-            spread(below), f"{rank:.0f}", spread(taus) if taus else "", *equal]  # fmt: skip
+    told = [spread(one, 2) for one in (values, 100 * table.best() - values, below)]
+    return [len(rows), f"{seconds:.0f}", *told, f"{rank:.0f}", spread(taus, 2), *equal]
 
 
 def controls(table: Table) -> list[str]:
@@ -198,7 +199,7 @@ def black_boxes(told: Replays) -> list[str]:
     """Regret after so many trials, and its sd over searches."""
     columns = ["strategy", *(f"{mark} trials" for mark in MARKS), "hours of a core"]
     rows = [
-        [strategy, *(spread(regret[:, mark - 1]) for mark in MARKS),
+        [strategy, *(spread(regret[:, mark - 1], 2) for mark in MARKS),
          f"{spent[:, -1].mean() / 3600:.2f}"]
         for strategy, (regret, spent) in told.items()
     ]  # fmt: skip
@@ -224,12 +225,6 @@ def tau_of_p(table: Table, told: str) -> float | None:
     logs = np.log(np.maximum(p, 1e-4))
     scores = [sum(logs[slot, k] for slot, k in enumerate(one)) for one in table.rows]
     return tau(np.array(scores), np.array([table.accuracy(one) for one in table.rows]))
-
-
-def spread(values: Sequence[float] | Any) -> str:
-    """Mean ± sd; of one value that."""
-    told = f"{np.mean(values):.2f}"
-    return f"{told} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else told
 
 
 def main() -> None:
