@@ -7,22 +7,7 @@ import pytest
 from rfsearch.engine.config import Request
 from rfsearch.engine.run import Silent
 from rfsearch.engine.start import open_run
-
-SPACE = """
-description = "three operators"
-form = "residual"
-
-[[operators]]
-name = "identity"
-
-[[operators]]
-name = "max_pool"
-kernel = 3
-
-[[operators]]
-name = "avg_pool"
-kernel = 3
-"""
+from soak import SPACE
 
 ASSIGNMENTS = {
     "plan.images": 192,
