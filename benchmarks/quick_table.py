@@ -231,7 +231,7 @@ Rebuilt by `python benchmarks/quick_table.py`; raw rows in `table.csv`. {len(row
 are means, not verdicts: compare a difference with the sd beside it.
 
 `report.png` is the first screen of `rfsearch run --backbone mobilenetv2`, two threads, seed 0; it
-took 4 min 4 s on two cores with nothing else running.
+took 4 min 21 s on two cores with nothing else running.
 """
 
 
