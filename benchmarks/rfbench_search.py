@@ -22,6 +22,11 @@ LATE, EARLY = "8+4+2", "4+8+2"
 SUPERNETS = {
     "pmpl": (EARLY, "7+14+3", "10+21+5", LATE, "16+8+4"),
     "pmpl:alpha_batch=16": ("7+14+3", "16+8+4"),
+    "pmpl:select=masking": ("16+8+4",),
+    "pmpl:alpha_loss=plain": ("16+8+4",),
+    "pmpl:relaxation=mixed": ("16+8+4",),
+    "pmpl:mixing=subset": ("16+8+4",),
+    "pmpl:progressive=false": ("16+8+4",),
     "pmpl-all": (EARLY, LATE),
     "pmpl-paths": (EARLY, "7+14+3", "16+8+4"),
     "pmpl-mixed": (EARLY, LATE),
