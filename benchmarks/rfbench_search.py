@@ -24,7 +24,7 @@ SUPERNETS = {
     "pmpl:alpha_batch=16": ("7+14+3", "16+8+4"),
     "pmpl:select=masking": ("16+8+4",),
     "pmpl:alpha_loss=plain": ("16+8+4",),
-    "pmpl:mixing=subset": ("16+8+4",),
+    "pmpl:mixing=subset:relaxation=mixed": ("16+8+4",),
     "pmpl:progressive=false": ("16+8+4",),
     "pmpl-all": (EARLY, LATE),
     "pmpl-paths": (EARLY, "7+14+3", "16+8+4"),
