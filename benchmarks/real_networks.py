@@ -12,7 +12,7 @@ trained by one recipe. Cells are run folders and are not made twice.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,8 @@ COMMON = ("plan.threads=1", "compare.processes=2", "compare.samples=6", "compare
           "compare.retrain_seeds=1")  # fmt: skip
 KEPT = ("arm", "group", "search_seed", "accuracy", "params", "macs", "window_ops", "latency_ms",
         "search_seconds", "retrain_seconds", "architecture")  # fmt: skip
+
+Rows = Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ GROUNDS = {
     "cifar10-shallow": Ground("a shallow network", "rfnet6", "cifar10", 32,
                               ("plan.width=0.5", *FEW)),
 }  # fmt: skip
-READING = ("Not finished: grounds without a table are not measured yet.",)
+COMPARED = ("pmpl", "tpe", "random", "random networks", "one operator everywhere")
+"""The columns of the summary; the last is all networks of one operator together."""
 
 
 def compare(name: str, data: str) -> None:
@@ -91,14 +94,29 @@ def compare(name: str, data: str) -> None:
 
 def page() -> str:
     """README.md of reports/real."""
-    lines = ["# Enhancers in published networks", "", *READING, ""]
-    for name, ground in GROUNDS.items():
-        lines += [f"## {name}: {ground.why}", "", of_ground(ground), ""]
+    found = {(name, form): rows for name in GROUNDS for form in SPACES
+             if (rows := tables.read(REPORT / f"{name}-{form}.csv"))}  # fmt: skip
+    lines = ["# Enhancers in networks on photographs", ""]
+    lines += [(REPORT / "reading.md").read_text(encoding="utf-8").strip(), "", *summary(found), ""]
+    for name in dict.fromkeys(name for name, _ in found):
+        lines += [f"## {name}: {GROUNDS[name].why}", "", of_ground(GROUNDS[name]), ""]
         for form in SPACES:
-            rows = tables.read(REPORT / f"{name}-{form}.csv")
+            rows = found.get((name, form))
             lines += [f"### The {form} form", "", *arms(rows), ""] if rows else []
+    missing = [f"{name} ({form})" for name in GROUNDS for form in SPACES
+               if (name, form) not in found]  # fmt: skip
+    lines += [f"Not measured yet: {', '.join(missing)}.", ""] if missing else []
     return "\n".join([*lines, "Made by `python benchmarks/real_networks.py compare GROUND --data "
                       "NAME:PATH` for each ground."]) + "\n"  # fmt: skip
+
+
+def summary(found: Mapping[tuple[str, str], Rows]) -> list[str]:
+    """A line for each ground and form: plain, and how far the others lie above it."""
+    return tables.markdown(("ground", "form", "plain, %", *COMPARED), [
+        (name, form, spread(plain := accuracies(rows, "plain")),
+         *(above(accuracies(rows, arm), plain) for arm in COMPARED))
+        for (name, form), rows in found.items()
+    ])  # fmt: skip
 
 
 def of_ground(ground: Ground) -> str:
@@ -107,7 +125,7 @@ def of_ground(ground: Ground) -> str:
     return f"`{ground.backbone}` on {ground.data}, {ground.image_size} pixels; {told}."
 
 
-def arms(rows: Sequence[dict[str, str]]) -> list[str]:
+def arms(rows: Rows) -> list[str]:
     """A line for each arm, plain first, then by accuracy."""
     plain = accuracies(rows, "plain")
     names = sorted(dict.fromkeys(row["arm"] for row in rows),
@@ -121,12 +139,14 @@ def arms(rows: Sequence[dict[str, str]]) -> list[str]:
     ])  # fmt: skip
 
 
-def accuracies(rows: Sequence[dict[str, str]], arm: str) -> list[float]:
-    """In per cent, one for each network."""
-    return [100 * float(row["accuracy"]) for row in rows if row["arm"] == arm]
+def accuracies(rows: Rows, arm: str) -> list[float]:
+    """In per cent, one for each network of an arm, or of all that hold one operator everywhere."""
+    alone = arm == COMPARED[-1]
+    return [100 * float(row["accuracy"]) for row in rows
+            if row["arm"] == arm or (alone and row["arm"].endswith(" everywhere"))]  # fmt: skip
 
 
-def prices(rows: Sequence[dict[str, str]], arm: str) -> Iterator[str]:
+def prices(rows: Rows, arm: str) -> Iterator[str]:
     """Means of what its networks cost."""
     for column in ("params", "macs", "window_ops", "latency_ms", "search_seconds"):
         told = [float(row[column]) for row in rows if row["arm"] == arm and row[column]]

@@ -6,6 +6,7 @@ import pytest
 
 import longer_training
 import means
+import real_networks
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,11 @@ def test_forms_are_compared_at_the_same_budget():
                                         ("30", "pooling", ".9"), ("30", "pmpl", ".95"))
     ]  # fmt: skip
     assert longer_training.behind(rows, "max 3", (10, 30)) == ["max 3", "-30.0", "+5.0"]
+
+
+def test_one_operator_everywhere_is_of_the_spaces_own():
+    arms = {"plain": ".5", "max 3 everywhere": ".6", "avg 3 everywhere": ".7",
+            "identity everywhere (paper)": ".1"}  # fmt: skip
+    rows = [{"arm": arm, "accuracy": accuracy} for arm, accuracy in arms.items()]
+    (line,) = real_networks.summary({("here", "residual"): rows})[2:]
+    assert line == "| here | residual | 50.0 |  |  |  |  | +15.0 |"
