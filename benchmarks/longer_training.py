@@ -93,8 +93,8 @@ def of_network(rows: Rows, network: tuple[str, str], budgets: Sequence[int]) -> 
     return [named, *(means.spread(accuracies(rows, epochs, network)) for epochs in budgets)]
 
 
-def behind(rows: Rows, operator: str, budgets: Sequence[int]) -> list[str]:
-    """A line: how far the published form of an operator lies above the residual one."""
+def paper_above(rows: Rows, operator: str, budgets: Sequence[int]) -> list[str]:
+    """A line: how far the paper's form of an operator lies above the residual one."""
     told = (means.above(accuracies(rows, epochs, ("pmpl", operator)),
                          accuracies(rows, epochs, ("pooling", operator)))
             for epochs in budgets)  # fmt: skip
@@ -112,10 +112,10 @@ def of_backbone(backbone: str, rows: Rows) -> list[str]:
         f"Test accuracy in %, {seeds} training seeds, {minutes:.0f} minutes of a core in all.", "",
         *tables.markdown(["network", *columns],
                          [of_network(rows, network, budgets) for network in NETWORKS]), "",
-        "The published form above the residual form of the same operator, in points; of identity, "
+        "The paper's form above the residual form of the same operator, in points; of identity, "
         "above the plain network:", "",
         *tables.markdown(["operator everywhere", *columns],
-                         [behind(rows, operator, budgets)
+                         [paper_above(rows, operator, budgets)
                           for operator in ("identity", "max 3", "avg 3")]), "",
     ]  # fmt: skip
 

@@ -29,7 +29,7 @@ def test_forms_are_compared_at_the_same_budget():
         for epochs, space, accuracy in (("10", "pooling", ".8"), ("10", "pmpl", ".5"),
                                         ("30", "pooling", ".9"), ("30", "pmpl", ".95"))
     ]  # fmt: skip
-    assert longer_training.behind(rows, "max 3", (10, 30)) == ["max 3", "-30.0", "+5.0"]
+    assert longer_training.paper_above(rows, "max 3", (10, 30)) == ["max 3", "-30.0", "+5.0"]
 
 
 def test_one_operator_everywhere_is_of_the_spaces_own():
