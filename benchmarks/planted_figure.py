@@ -8,21 +8,35 @@ WIDTH, HEIGHT, EDGE = 560, 340, 52
 STYLE = """text { font: 13px sans-serif; fill: #24292f }
 line { stroke: #8c959f; stroke-width: 1.5 }
 .grid { stroke: #8c959f; stroke-opacity: .25 } .plain { stroke-dasharray: 6 4 }
-.needed { stroke: #bc4c00 } .told { fill: #bc4c00 } circle { fill: #0969da; fill-opacity: .8 }
+.needed { stroke: #bc4c00 } .told { fill: #bc4c00 }
+circle, rect { fill: #0969da; fill-opacity: .8 } rect { fill: #8250df }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .needed { stroke: #f0883e } .told { fill: #f0883e }
-circle { fill: #58a6ff } }
+circle { fill: #58a6ff } rect { fill: #d2a8ff } }
 """
 
 
-def figure(chosen: Mapping[int, Sequence[int]], plain: int, mean: float, widest: int) -> str:
-    """Distance → the field that each search chose, in pixels, as the text of an SVG.
+MARKS = (
+    '<circle cx="{x:.0f}" cy="{y:.0f}" r="5"/>',
+    '<rect x="{x:.0f}" y="{y:.0f}" width="9" height="9" transform="translate(-4.5 -4.5)"/>',
+)
+"""Of the arms, in their order."""
+APART = 9
+"""Pixels between the marks at one distance."""
+
+Fields = Mapping[int, Sequence[int]]
+"""Distance → the field that each search chose, in pixels."""
+
+
+def figure(chosen: Mapping[str, Fields], plain: int, mean: float, widest: int) -> str:
+    """What the searches of two arms chose at every distance, as the text of an SVG.
 
     Args:
+        chosen: by what the arm is called.
         plain, mean, widest: fields of the plain network, of all of the space in the mean, and of
             its widest one.
     """
-    distances = list(chosen)
+    distances = list(next(iter(chosen.values())))
 
     def x(distance: float) -> float:
         return EDGE + (distance + 0.7) / (max(distances) + 1.4) * (WIDTH - 1.5 * EDGE)
@@ -45,14 +59,17 @@ def figure(chosen: Mapping[int, Sequence[int]], plain: int, mean: float, widest:
               for field in range(0, widest + 1, 5)]  # fmt: skip
     parts += [words(x(distance), y(0) + 18, distance, middle) for distance in distances]
     for told, field in (("plain", plain), ("mean of the space", mean), ("widest", widest)):
-        parts += [rule("plain", ends, (field, field)), words(x(-0.6), y(field) - 5, told)]
+        parts += [rule("plain", ends, (field, field)), words(x(1.5), y(field) - 5, told, middle)]
     last = distances[-1]
     parts += [rule("needed", (0, last), (1, last + 1)),
               words(x(last), y(last + 1) + 18, "needed", f'class="told" {middle}')]  # fmt: skip
-    for distance, fields in chosen.items():
-        for place, field in enumerate(fields):
-            left = x(distance) + 9 * (place - (len(fields) - 1) / 2)
-            parts.append(f'<circle cx="{left:.0f}" cy="{y(field):.0f}" r="5"/>')
+    for arm, ((label, told), mark) in enumerate(zip(chosen.items(), MARKS, strict=True)):
+        top = y(0) - 38 + 18 * arm
+        parts += [mark.format(x=x(5.8), y=top - 4), words(x(5.8) + 12, top, label)]
+        for distance, fields in told.items():
+            for place, field in enumerate(fields):
+                left = x(distance) + APART * (place - (len(fields) - 0.5) * (1 - arm) + arm / 2)
+                parts.append(mark.format(x=left, y=y(field)))
     axes = ("distance that the label needs, pixels", "field behind the last slot, pixels")
     parts += [words(WIDTH / 2, HEIGHT - 12, axes[0], middle), words(EDGE / 4, 16, axes[1])]
     head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '

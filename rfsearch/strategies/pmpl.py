@@ -25,6 +25,7 @@ from rfsearch.errors import UserError, unknown
 from rfsearch.operators.blend import MIXINGS, Blend, one_draw
 from rfsearch.seeds import stream
 from rfsearch.spaces import Space
+from rfsearch.strategies.field_price import growths, slope
 from rfsearch.strategies.freezing import Watch, at_deadline, observe, ranked
 from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent, Gradients, Objective
 from rfsearch.training.fit import NotFinite
@@ -51,6 +52,9 @@ class PMPLSettings:
         "alone",
         "what alpha goes down: alone, the expected loss of one candidate of a slot alone, a slot "
         "a step (ours), or mixed, the loss of the mixture (PMPL)",
+    )
+    field_price: float = setting(
+        0.0, "loss that a candidate has to save for each share of its map that it widens the field"
     )
     alpha_init: float = setting(1e-3, "alpha starts at N(0, 1) times this (PMPL's code)")
     alpha_batch: int = setting(16, "images of an alpha step")
@@ -93,7 +97,8 @@ class PMPLSettings:
         for name in ("alpha_beta1", "alpha_beta2", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"pmpl.{name} must be in [0, 1), not {getattr(self, name)}")
-        for name in ("alpha_init", "alpha_weight_decay", "minimum_epochs", "threshold"):
+        for name in ("alpha_init", "alpha_weight_decay", "minimum_epochs", "threshold",
+                     "field_price"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UserError(f"pmpl.{name} must be 0 or more, not {getattr(self, name)}")
         if self.null not in NULLS:
@@ -120,6 +125,11 @@ class PMPLSettings:
             raise UserError(f"pmpl.subset must be 2 or more, not {self.subset}")
         if self.select == "masking" and self.deadline == "pair":
             raise UserError("pmpl.select=masking keeps one of two; use pmpl.deadline=argmax")
+        if self.select == "masking" and self.field_price:
+            raise UserError(
+                "pmpl.select=masking compares losses, and pmpl.field_price is no part of them; "
+                "use pmpl.select=alpha"
+            )
 
     @property
     def blend(self) -> Blend | None:
@@ -196,6 +206,7 @@ class PMPL:
         self.alpha_steps = 0
         self.watches = {slot: Watch() for slot in supernet.slots}
         self.left: dict[str, Tensor] = {}
+        self.growths: dict[str, Tensor] = {}
         self._begin_epoch()
         _start_alphas(supernet, self.settings.alpha_init, stream(seed, "alpha"))
         for mixture in supernet.mixtures.values():
@@ -267,12 +278,23 @@ class PMPL:
                 )
 
     def gradients(self, loss: Objective) -> tuple[Tensor, Gradients]:
-        """What α goes down, and its gradient by the α of all open slots, or of the one whose
-        turn it is."""
+        """The loss that α goes down, and the gradient of it and of the price of fields by the α of
+        all open slots, or of the one whose turn it is."""
         if self.settings.relaxation == "mixed":
-            return self.alphas.gradients(loss)
-        slots = self.supernet.open_slots
-        return self.alphas.alone(slots[self.alpha_steps % len(slots)], loss)
+            found, gradients = self.alphas.gradients(loss)
+        else:
+            slots = self.supernet.open_slots
+            found, gradients = self.alphas.alone(slots[self.alpha_steps % len(slots)], loss)
+        return found, self._priced(gradients, loss) if self.settings.field_price else gradients
+
+    def _priced(self, gradients: Gradients, loss: Objective) -> Gradients:
+        if not self.growths:
+            self.growths = growths(self.supernet, lambda: self._loss(loss))
+        alphas = self.supernet.alphas()
+        return {
+            slot: gradient + self.settings.field_price * slope(alphas[slot], self.growths[slot])
+            for slot, gradient in gradients.items()
+        }
 
     def null(self, gradients: Gradients) -> Gradients:
         """The gradients, each slot's with a random sign in the null control."""

@@ -45,7 +45,7 @@ def faults():
     step()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-# A system short of memory may take pages back between two steps: that is not the allocator's doing.
+# A system short of memory may take pages back between two steps, which tells nothing of ours.
 print(settled, statistics.median(faults() for _ in range(9)) * resource.getpagesize() / 2**28)
 """
 IN_A_CHILD = """

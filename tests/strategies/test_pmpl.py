@@ -428,8 +428,9 @@ def test_stages_follow_each_other():
         {"form": "paper"},
         {"relaxation": "alone", "threshold": 1e-6, "patience": 1},
         {"relaxation": "alone", "mixing": "even", "threshold": 1e-6, "patience": 1},
+        {"field_price": 0.05, "threshold": 0.15},
     ],
-    ids=["residual", "signs", "paper", "alone", "even"],
+    ids=["residual", "signs", "paper", "alone", "even", "price"],
 )
 def test_stopped_at_any_epoch_equals_never_stopped(tmp_path, settings):
     """One epoch from each state leads to the next: so does the whole way, by induction."""
