@@ -26,6 +26,7 @@ SUPERNETS = {
     "pmpl:alpha_loss=plain": ("16+8+4",),
     "pmpl:mixing=subset:relaxation=mixed": ("16+8+4",),
     "pmpl:progressive=false": ("16+8+4",),
+    "pmpl:field_price=0.1": ("16+8+4",),
     "pmpl-all": (EARLY, LATE),
     "pmpl-paths": (EARLY, "7+14+3", "16+8+4"),
     "pmpl-mixed": (EARLY, LATE),

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from rfsearch.reporting import candidates, quantities
 from rfsearch.reporting.quantities import percent, plural, points
 from rfsearch.reporting.records import Difference, Latency, Network, Records
+from rfsearch.spaces import Choice
 from rfsearch.training.metrics import ACCURACY
 
+SAME = "Every slot is as it was, so the two are one network, trained alike."
 DEVICES = {"cpu": "the CPU", "cuda": "the GPU"}
 
 
@@ -51,6 +53,9 @@ def tone(difference: Difference) -> str:
 def _headline(records: Records) -> str:
     found, plain = records.networks["found"].score, records.networks["plain"].score
     by = "" if records.metric == ACCURACY else f"{records.metric} "
+    if _unchanged(records):
+        score = f"{by}{percent(plain)}"
+        return f"The search changed nothing: what it found is the plain network, {score}."
     scores = f"{by}{percent(found)} against {percent(plain)}"
     step = points(records.difference.value)
     size = f"{step.lstrip(f'+{quantities.MINUS}')} points"
@@ -68,7 +73,13 @@ def _interval(records: Records) -> str:
         where += f" from {quantities.exact(difference.num_sources)} independent sources"
     level = f"{100 * difference.level:.0f} % interval"
     ends = f"{points(difference.low)} to {points(difference.high)} points"
-    return f"Measured on {where}; {level} of the difference {ends}. {_meaning(difference)}"
+    meaning = SAME if _unchanged(records) else _meaning(difference)
+    return f"Measured on {where}; {level} of the difference {ends}. {meaning}"
+
+
+def _unchanged(records: Records) -> bool:
+    """Whether every slot is as the plain network has it."""
+    return all(Choice.from_json(choice).is_plain for choice in records.architecture["choices"])
 
 
 def _meaning(difference: Difference) -> str:

@@ -24,6 +24,8 @@ LARGEST = {"side": 2**16, "channels": 2**16, "classes": 2**20}
 # How operators stand at a slot: on a residual branch (ours) or followed by a norm and h-swish
 # (the paper's), both behind its convolution; or in the place of the convolution.
 FORMS = ("residual", "paper", "replace")
+PLAIN = {"residual": (Operator("identity"),), "replace": (Operator("conv"),)}
+"""What leaves a slot as the plain network has it; in the paper's form nothing does."""
 
 # Arguments of a backbone may also be lists (blocks, strides), which are tuples while in memory.
 Value = Scalar | tuple["Value", ...]
@@ -48,6 +50,11 @@ class Choice:
     def label(self) -> str:
         """``max 3``, or ``max 3 + avg 5`` for two."""
         return " + ".join(operator.label for operator in self.operators)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the slot is as the plain network has it."""
+        return self.operators == PLAIN.get(self.form)
 
     def to_json(self) -> dict[str, object]:
         """``{"slot", "form", "operators"}``."""

@@ -41,6 +41,16 @@ def test_equal_scores(make_run):
     assert "the same as the plain one" in found.headline
 
 
+def test_nothing_changed(make_run):
+    folder = make_run(found=(0.9,), plain=(0.9,), interval=(0.0, 0.0), chosen=(0,) * 16)
+    found = said(folder)
+    assert found.headline == (
+        "The search changed nothing: what it found is the plain network, 90.0 %."
+    )
+    assert "so the two are one network" in found.interval
+    assert "tell" not in found.interval
+
+
 def test_several_retraining_seeds(make_run):
     found = said(make_run(found=(0.93, 0.92, 0.94), plain=(0.9, 0.91, 0.92)))
     assert found.seeds.startswith("One search seed, three trainings of each network.")
