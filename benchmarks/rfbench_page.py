@@ -17,7 +17,7 @@ import rfbench_replay
 import rfbench_search
 import rfbench_static
 import tables
-from means import spread
+from means import above, spread
 from ranks import tau
 from rfbench_replay import Replays
 from rfsearch.strategies.tabular import Table, of_name, read_table
@@ -38,6 +38,7 @@ def page() -> str:
         heading(table), [reading],
         ["## Controls"], controls(table),
         ["## Supernets"], supernets(table, replays),
+        ["## Searched again"], searched_again(table),
         ["## Trained again"], trained_again(table),
         [f"## Strategies that sample, {len(replays['random'][0])} replays each"],
         black_boxes(replays),
@@ -132,6 +133,20 @@ def supernets(table: Table, replays: Replays) -> list[str]:
     pairs = smoothed(table)
     rows = [[*arm, *of_supernet(rows, table, pairs, replays)]
             for arm, rows in rfbench_search.by_arm().items()]  # fmt: skip
+    return tables.markdown(columns, rows)
+
+
+def searched_again(table: Table) -> list[str]:
+    """The arms that were best, and the default first, by seeds that they were not chosen by."""
+    arms = rfbench_search.by_arm(confirming=True)
+    best = table.best()
+    regrets = {arm: [100 * (best - table.accuracy(of_name(row["architecture"]))) for row in rows]
+               for arm, rows in arms.items()}  # fmt: skip
+    default = next(iter(regrets.values()), [])
+    rows = [(*arm, len(told), spread([float(row["seconds"]) for row in arms[arm]], 0),
+             spread(told, 2), "" if told is default else above(told, default))
+            for arm, told in regrets.items()]  # fmt: skip
+    columns = ("strategy", "epochs", "searches", "seconds", "regret", "above the default's")
     return tables.markdown(columns, rows)
 
 

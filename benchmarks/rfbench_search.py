@@ -1,6 +1,7 @@
 """What supernets find in RF-Bench's space, searched for real.
 
     python benchmarks/rfbench_search.py --seeds 10 --processes 2   # goes on where it stopped
+    python benchmarks/rfbench_search.py --confirm --processes 2    # the best by ten seeds more
 
 A supernet is searched on the data and the splits of the quick plan of rfnet6, in the table's
 space; its cost is the processor's seconds.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +19,8 @@ import rfbench
 import tables
 from rfsearch.strategies.tabular import name
 
+Arms = Mapping[str, Sequence[str]]
+"""Arm, as `rfsearch compare` names them → stages."""
 LATE, EARLY = "8+4+2", "4+8+2"
 """Epochs of the warm-up, of the search and of the adaptation."""
 SUPERNETS = {
@@ -34,18 +38,27 @@ SUPERNETS = {
     "darts": (EARLY, LATE),
     "random-shared": (EARLY, "7+14+3", "16+8+4"),
 }
-"""Stages by arm, as `rfsearch compare` names arms; 16+8+4 is the quick plan's."""
+"""16+8+4 are the stages of the quick plan."""
+CONFIRMED = {
+    "pmpl:alpha_batch=16": ("16+8+4",),
+    "pmpl:mixing=subset:relaxation=mixed": ("16+8+4",),
+    "pmpl-all": (LATE,),
+}
+"""The default, and the two that were best after ten searches of each: searched again, by seeds
+that they were not chosen by."""
+CONFIRMING = range(10, 20)
+"""Those seeds."""
 AS_RECORDED = "pmpl.alpha_batch=32"
 """Of every arm that does not say another: the default was this when the table was searched."""
 PLACE = rfbench.REPORT / "searched.csv"
 COLUMNS = ("strategy", "epochs", "seed", "architecture", "seconds", "p")
 
 
-def search(num_seeds: int, num_processes: int) -> None:
-    """Supernets of every strategy, seed by seed, so many at a time."""
+def search(arms: Arms, seeds: Sequence[int], num_processes: int) -> None:
+    """What is missing of these arms, seed by seed, so many at a time."""
     done = {(row["strategy"], row["epochs"], int(row["seed"])) for row in tables.resumed(PLACE)}
-    every = [(arm, stages, seed) for seed in range(num_seeds)
-             for arm, told in SUPERNETS.items() for stages in told]  # fmt: skip
+    every = [(arm, stages, seed) for seed in seeds for arm, told in arms.items()
+             for stages in told]  # fmt: skip
     todo = [one for one in every if one not in done]
     for row in tables.made(searched, todo, num_processes):
         tables.append(PLACE, COLUMNS, row)
@@ -76,21 +89,26 @@ def searched(arm: str, stages: str, seed: int) -> dict[str, Any]:
             "seconds": f"{seconds:.1f}", "p": told}  # fmt: skip
 
 
-def by_arm() -> dict[tuple[str, str], list[dict[str, str]]]:
-    """(Strategy, epochs) → its searches, in the order of `SUPERNETS`."""
-    order = [(arm, stages) for arm, told in SUPERNETS.items() for stages in told]
-    rows = tables.read(PLACE)
-    arms = {one: [row for row in rows if (row["strategy"], row["epochs"]) == one] for one in order}
-    return {one: found for one, found in arms.items() if found}
+def by_arm(*, confirming: bool = False) -> dict[tuple[str, str], list[dict[str, str]]]:
+    """(Strategy, epochs) → its searches in the order of `SUPERNETS`, or those of `CONFIRMED`."""
+    arms = CONFIRMED if confirming else SUPERNETS
+    order = [(arm, stages) for arm, told in arms.items() for stages in told]
+    rows = [row for row in tables.read(PLACE) if (int(row["seed"]) in CONFIRMING) == confirming]
+    told = {one: [row for row in rows if (row["strategy"], row["epochs"]) == one] for one in order}
+    return {one: found for one, found in told.items() if found}
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10, help="searches of every strategy")
+    parser.add_argument("--confirm", action="store_true", help="the best and the default alone")
     parser.add_argument("--processes", type=int, default=1, help="searches at a time")
     given = parser.parse_args()
-    search(given.seeds, given.processes)
+    if given.confirm:
+        search(CONFIRMED, CONFIRMING, given.processes)
+    else:
+        search(SUPERNETS, range(given.seeds), given.processes)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import rfbench_page
 import rfbench_replay
 import rfbench_search
 import rfbench_static
+import tables
 from rfsearch.strategies.tabular import COLUMNS, Row, Table, read_table
 from rfsearch.trials import write_json
 
@@ -134,6 +135,24 @@ def test_a_supernet_stands_beside_strategies_at_its_cost():
     assert rfbench_page.of_supernet(rows, table, pairs, replays) == [
         2, "8", "65.00 ± 21.21", "15.00 ± 21.21", "10.00 ± 14.14", "2", "", "3.00", "4.00",
     ]  # fmt: skip
+
+
+def test_a_search_that_was_best_is_told_by_other_seeds(tmp_path, monkeypatch):
+    """Seeds from 10 on: the default is 0.3 and 0.2 below the best, the other at it and 0.2."""
+    table = made(dict(zip(NETWORKS, (0.2, 0.5, 0.6, 0.8), strict=True)))
+    arms = {"pmpl": ("1-1", "0-1", "1-0"), "pmpl-all": ("0-0", "1-1", "1-0")}
+    place, columns = tmp_path / "searched.csv", rfbench_search.COLUMNS
+    for arm, (first, *later) in arms.items():
+        for seed, found in ((0, first), *enumerate(later, 10)):
+            told = dict(zip(columns, (arm, "a", seed, found, "8.1", ""), strict=True))
+            tables.append(place, columns, told)
+    monkeypatch.setattr(rfbench_search, "PLACE", place)
+    for name in ("CONFIRMED", "SUPERNETS"):
+        monkeypatch.setattr(rfbench_search, name, dict.fromkeys(arms, ("a",)))
+    assert [len(rows) for rows in rfbench_search.by_arm().values()] == [1, 1]
+    first, second = rfbench_page.searched_again(table)[2:]
+    assert first == "| pmpl | a | 2 | 8 ± 0 | 25.00 ± 7.07 |  |"
+    assert second.startswith("| pmpl-all | a | 2 | 8 ± 0 | 10.00 ± 14.14 | -15.0 (")
 
 
 def test_the_spread_of_networks_is_told_without_the_noise_of_trainings():
