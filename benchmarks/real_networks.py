@@ -27,8 +27,9 @@ SPACES = {"residual": str(Path(__file__).with_suffix(".toml")), "paper": "pmpl"}
 """By form; the candidates are the same."""
 ARMS = "pmpl,tpe,random"
 SEEDS = "0,1,2"
-COMMON = ("plan.threads=1", "compare.processes=2", "compare.samples=6", "compare.single_seeds=1",
-          "compare.retrain_seeds=1")  # fmt: skip
+COMMON = ("plan.threads=1", "compare.processes=2", "compare.retrain_seeds=1")
+CONTROLS = ("compare.samples=6", "compare.single_seeds=1")
+FEWEST = ("compare.samples=1", "compare.single_seeds=0")
 KEPT = ("arm", "group", "search_seed", "accuracy", "params", "macs", "window_ops", "latency_ms",
         "search_seconds", "retrain_seconds", "architecture")  # fmt: skip
 
@@ -40,9 +41,12 @@ class Ground:
     """Where enhancers are tried.
 
     Attributes:
+        why: what it asks, for the page.
         data: what ``--data`` begins with.
         image_size: pixels a side.
-        why: what it asks, for the page.
+        settings: of the plan and of the comparison.
+        arms: strategies; those of the summary, or what differs between variants of one.
+        forms: of the enhancer.
     """
 
     why: str
@@ -50,13 +54,16 @@ class Ground:
     data: str
     image_size: int
     settings: tuple[str, ...]
+    arms: str = ARMS
+    forms: tuple[str, ...] = tuple(SPACES)
 
 
 FEW = ("plan.images=4000", "plan.retrain_epochs=8")
 SHORT = ("plan.warmup_epochs=6",)
 """What two cores can pay; RF-Bench does not tell a short warm-up (7+14+3) from a long one."""
-SMALL = ("plan.width=0.5", *FEW, *SHORT)
-WHOLE = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=16", *SHORT)
+SMALL = ("plan.width=0.5", *FEW, *SHORT, *CONTROLS)
+WHOLE = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=16", *SHORT, *CONTROLS)
+SHALLOW = ("plan.width=0.5", *FEW)
 GROUNDS = {
     "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL),
     "fashionmnist": Ground("clothes", "mobilenetv2", "fashionmnist", 28, SMALL),
@@ -64,9 +71,14 @@ GROUNDS = {
                          WHOLE),
     "imagenette-low": Ground("low resolution", "mobilenetv2", "imagefolder", 32, WHOLE),
     "cifar10-narrow": Ground("a narrow network", "mobilenetv2", "cifar10", 32,
-                             ("plan.width=0.25", *FEW, *SHORT)),
+                             ("plan.width=0.25", *FEW, *SHORT, *CONTROLS)),
     "cifar10-shallow": Ground("a shallow network", "rfnet6", "cifar10", 32,
-                              ("plan.width=0.5", *FEW)),
+                              (*SHALLOW, *CONTROLS)),
+    "cifar10-price": Ground("a price on fields, there", "rfnet6", "cifar10", 32,
+                            (*SHALLOW, *FEWEST),
+                            "pmpl,pmpl:field_price=0.1,pmpl:field_price=0.02", ("residual",)),
+    "cifar10-mixtures": Ground("what a step of the search mixes, there", "rfnet6", "cifar10", 32,
+                               (*SHALLOW, *FEWEST), "pmpl,pmpl-all,pmpl-subset", ("residual",)),
 }  # fmt: skip
 COMPARED = ("pmpl", "tpe", "random", "random networks", "one operator everywhere")
 """The columns of the summary; the last is all networks of one operator together."""
@@ -80,10 +92,10 @@ def compare(name: str, data: str) -> None:
     ground = GROUNDS[name]
     if data.partition(":")[0] != ground.data:
         raise SystemExit(f"{name} is made of {ground.data}: say --data {ground.data}:PATH")
-    for form, space in SPACES.items():
+    for form in ground.forms:
         out = WORK / f"{name}-{form}"
         request = CompareRequest(
-            strategies=ARMS, seeds=SEEDS, backbone=ground.backbone, space=space,
+            strategies=ground.arms, seeds=SEEDS, backbone=ground.backbone, space=SPACES[form],
             data=data, image_size=ground.image_size, device="cpu", out=out,
             resume=(out / "config.json").exists(), assignments=(*COMMON, *ground.settings),
         )  # fmt: skip
@@ -94,7 +106,7 @@ def compare(name: str, data: str) -> None:
 
 def page() -> str:
     """README.md of reports/real."""
-    found = {(name, form): rows for name in GROUNDS for form in SPACES
+    found = {(name, form): rows for name, ground in GROUNDS.items() for form in ground.forms
              if (rows := tables.read(REPORT / f"{name}-{form}.csv"))}  # fmt: skip
     lines = ["# Enhancers in networks on photographs", ""]
     lines += [(REPORT / "reading.md").read_text(encoding="utf-8").strip(), "", *summary(found), ""]
@@ -103,7 +115,7 @@ def page() -> str:
         for form in SPACES:
             rows = found.get((name, form))
             lines += [f"### The {form} form", "", *arms(rows), ""] if rows else []
-    missing = [f"{name} ({form})" for name in GROUNDS for form in SPACES
+    missing = [f"{name} ({form})" for name, ground in GROUNDS.items() for form in ground.forms
                if (name, form) not in found]  # fmt: skip
     lines += [f"Not measured yet: {', '.join(missing)}.", ""] if missing else []
     return "\n".join([*lines, "Made by `python benchmarks/real_networks.py compare GROUND --data "
@@ -115,7 +127,7 @@ def summary(found: Mapping[tuple[str, str], Rows]) -> list[str]:
     return tables.markdown(("ground", "form", "plain, %", *COMPARED), [
         (name, form, spread(plain := accuracies(rows, "plain")),
          *(above(accuracies(rows, arm), plain) for arm in COMPARED))
-        for (name, form), rows in found.items()
+        for (name, form), rows in found.items() if GROUNDS[name].arms == ARMS
     ])  # fmt: skip
 
 
