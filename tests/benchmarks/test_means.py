@@ -36,5 +36,5 @@ def test_one_operator_everywhere_is_of_the_spaces_own():
     arms = {"plain": ".5", "max 3 everywhere": ".6", "avg 3 everywhere": ".7",
             "identity everywhere (paper)": ".1"}  # fmt: skip
     rows = [{"arm": arm, "accuracy": accuracy} for arm, accuracy in arms.items()]
-    (line,) = real_networks.summary({("here", "residual"): rows})[2:]
-    assert line == "| here | residual | 50.0 |  |  |  |  | +15.0 |"
+    (line,) = real_networks.summary({("cifar10", "residual"): rows})[2:]
+    assert line == "| cifar10 | residual | 50.0 |  |  |  |  | +15.0 |"
