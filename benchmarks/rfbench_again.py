@@ -20,7 +20,8 @@ from rfsearch.strategies.tabular import Indices, name, of_name, read_table
 
 ARMS = (("pmpl:alpha_batch=16", "16+8+4"), ("pmpl", "16+8+4"), ("pmpl", "7+14+3"),
         ("pmpl", "10+21+5"), ("pmpl-all", "4+8+2"), ("pmpl-mixed", "4+8+2"),
-        ("pmpl-masked", "4+8+2"), ("darts", "4+8+2"))  # fmt: skip
+        ("pmpl-masked", "4+8+2"), ("darts", "4+8+2"),
+        ("pmpl:mixing=subset:relaxation=mixed", "16+8+4"), ("pmpl-all", "8+4+2"))  # fmt: skip
 """Strategies and epochs whose networks are trained again."""
 PLACE = rfbench.REPORT / "again.csv"
 COLUMNS = ("architecture", "seed", "test_accuracy")
