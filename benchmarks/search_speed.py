@@ -44,7 +44,7 @@ from rfsearch.spaces import Backbone, Space
 from rfsearch.spaces.tables import parse
 from rfsearch.strategies import supernets
 from rfsearch.strategies.nni_oneshot import OneShot
-from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent
 from rfsearch.training.fit import Descent, Fit
 from rfsearch.training.processes import fabric

@@ -6,38 +6,32 @@ order of batches nor how many processes share them changes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rfsearch.errors import UserError
+from rfsearch.setting import check, setting
+
+PADDINGS = ("reflect", "zero")
 
 
 @dataclass(frozen=True)
 class AugmentationSettings:
     """How far images are varied while training."""
 
-    shift: int = field(
-        default=4, metadata={"help": "largest random shift, in pixels, in each direction"}
+    shift: int = setting(4, "largest random shift, in pixels, in each direction", least=0)
+    flip: bool = setting(
+        True, "mirror half of the images, where the data set says labels allow it"
     )
-    flip: bool = field(
-        default=True,
-        metadata={"help": "mirror half of the images, where the data set says labels allow it"},
-    )
-    scale: float = field(
-        default=0.0, metadata={"help": "zoom by a random factor from 1/(1+scale) to 1+scale"}
-    )
-    padding: str = field(
-        default="reflect", metadata={"help": "what a shift uncovers: reflect (mirror) or zero"}
+    scale: float = setting(0.0, "zoom by a random factor from 1/(1+scale) to 1+scale", least=0)
+    padding: str = setting(
+        "reflect", "what a shift uncovers: reflect (mirror) or zero", among=PADDINGS
     )
 
     def __post_init__(self) -> None:
-        if self.shift < 0 or self.scale < 0:
-            raise UserError("augmentation: shift and scale must be 0 or more")
-        if self.padding not in ("reflect", "zero"):
-            raise UserError(f"augmentation: padding is reflect or zero, not {self.padding!r}")
+        check(self, "augment")
 
 
 @dataclass(frozen=True, eq=False)

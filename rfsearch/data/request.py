@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rfsearch.errors import UserError
+from rfsearch.setting import check, setting
 
 SMALLEST = 8
 """The smallest side an image may have, in pixels."""
@@ -24,32 +25,29 @@ class DigitsSettings:
     """The images that are made, as many as a run asks for up to these. Sizes are pixels on a
     canvas of ``canvas``; another image size scales them in proportion."""
 
-    weights_images: int = field(default=10000, metadata={"help": "most weights images"})
-    alpha_images: int = field(default=10000, metadata={"help": "most alpha images"})
-    selection_images: int = field(default=5000, metadata={"help": "most selection images"})
-    test_images: int = field(default=10000, metadata={"help": "most test images"})
-    min_size: int = field(default=32, metadata={"help": "smallest side of a digit, in pixels"})
-    max_size: int = field(default=48, metadata={"help": "largest side of a digit, in pixels"})
-    min_fragments: int = field(
-        default=0, metadata={"help": "fewest fragments of other digits on an image, as clutter"}
+    weights_images: int = setting(10000, "most weights images", least=1)
+    alpha_images: int = setting(10000, "most alpha images", least=1)
+    selection_images: int = setting(5000, "most selection images", least=1)
+    test_images: int = setting(10000, "most test images", least=1)
+    min_size: int = setting(32, "smallest side of a digit, in pixels")
+    max_size: int = setting(48, "largest side of a digit, in pixels")
+    min_fragments: int = setting(
+        0, "fewest fragments of other digits on an image, as clutter", least=0
     )
-    fragments: int = field(default=40, metadata={"help": "most fragments on an image"})
-    fragment_size: int = field(default=8, metadata={"help": "side of a fragment, in pixels"})
-    canvas: int = field(
-        default=64, metadata={"help": "side of the image, in pixels, where none is asked for"}
-    )
+    fragments: int = setting(40, "most fragments on an image")
+    fragment_size: int = setting(8, "side of a fragment, in pixels", least=1)
+    canvas: int = setting(64, "side of the image, in pixels, where none is asked for")
 
     def __post_init__(self) -> None:
-        if not 1 <= self.fragment_size <= self.min_size <= self.max_size <= self.canvas:
+        check(self, "digits")
+        if not self.fragment_size <= self.min_size <= self.max_size <= self.canvas:
             raise UserError(
-                "digits: sizes must be 1 <= fragment_size <= min_size <= max_size <= canvas, not "
+                "digits: sizes must be fragment_size <= min_size <= max_size <= canvas, not "
                 f"{self.fragment_size}, {self.min_size}, {self.max_size}, {self.canvas}"
             )
-        if min(self.counts) < 1:
-            raise UserError("digits: every split needs at least one image")
-        if not 0 <= self.min_fragments <= self.fragments:
+        if not self.min_fragments <= self.fragments:
             raise UserError(
-                "digits: fragments must be 0 <= min_fragments <= fragments, not "
+                "digits: fragments must be min_fragments <= fragments, not "
                 f"{self.min_fragments}, {self.fragments}"
             )
 

@@ -26,7 +26,7 @@ from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces import checks
 from rfsearch.spaces.checks import standing
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.training.processes import DEVICES
 from rfsearch.trials.run_folder import read_json
 

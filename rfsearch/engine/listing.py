@@ -18,7 +18,8 @@ from rfsearch.backbones.slots import Slot, map_shapes
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.config import Config, checked_space
 from rfsearch.engine.dry_run import FIXED_SECONDS, Estimate, Phase
-from rfsearch.engine.plan import BUDGETS, PLANS, Plan
+from rfsearch.engine.plan import BUDGETS, IMAGE_SIZES, PLANS, Plan
+from rfsearch.setting import meaning
 
 Row = tuple[str, ...]
 WIDEST = 100
@@ -104,6 +105,7 @@ def _plans() -> Iterator[str]:
     yield fill(f"plan: {Plan.__doc__} Defaults by --budget, for {first}:", _width())
     yield table([("  KEY", *map(str.upper, BUDGETS), ""), *_plan_rows(first)])
     yield table([(f"  plan.{item.name}", item.metadata["help"]) for item in _words_of_plan()])
+    yield from _sizes()
     yield "  other networks: plan.width=1, the width they have"
     for name, budget in itertools.product(others, BUDGETS):
         usual, its = PLANS[first, budget].to_json(), PLANS[name, budget].to_json()
@@ -113,13 +115,21 @@ def _plans() -> Iterator[str]:
             yield fill(told, _width(), subsequent_indent="    ")
 
 
+def _sizes() -> Iterator[str]:
+    """What data sets with a size of their own change."""
+    for data, sizes in IMAGE_SIZES.items():
+        told = zip(BUDGETS, sizes, strict=True)
+        each = ", ".join(f"{size} ({budget})" for budget, size in told)
+        yield f"  --data {data}: plan.image_size={sizes[0] if len(set(sizes)) == 1 else each}"
+
+
 def _plan_rows(backbone: str) -> Iterator[Row]:
     """Key, value in every budget and meaning of the numbers of a plan."""
     plans = [PLANS[backbone, budget] for budget in BUDGETS]
     for item in fields(Plan):
         if item not in _words_of_plan():
             values = (_shown(getattr(plan, item.name)) for plan in plans)
-            yield f"  plan.{item.name}", *values, item.metadata["help"]
+            yield f"  plan.{item.name}", *values, meaning(item)
 
 
 def _words_of_plan() -> list[Field[Any]]:

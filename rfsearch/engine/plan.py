@@ -7,10 +7,10 @@ epochs once, by timed steps; the plan that results is stored and repeats exactly
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 
-from rfsearch.errors import UserError, unknown
+from rfsearch.errors import UserError
+from rfsearch.setting import NEEDED, check, setting
 from rfsearch.spaces.checks import any_table, listed, shown, small, standing
 
 LAYOUTS = ("channels_last",)
@@ -21,94 +21,70 @@ BUDGETS = ("quick", "standard", "paper")
 MOST_THREADS = 1024
 
 
-def told(text: str, default: Any = MISSING) -> Any:
-    """A field with a line of help, which `rfsearch settings` prints."""
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """All integers of a run, and how it computes."""
 
-    width: float = told("channels, as a share of the published network's")
-    image_size: int = told("pixels a side, or of height; --image-size sets it too")
-    images: int = told("most weights and alpha images together; 0 takes all")
-    test_images: int = told("most test images; 0 takes all")
-    warmup_epochs: int = told("epochs of the search before alpha moves")
-    search_epochs: int = told("epochs in which alpha moves and slots freeze")
-    adapt_epochs: int = told("epochs of the supernet's weights under the frozen choice")
-    retrain_epochs: int = told("epochs of found and plain from scratch")
-    retrain_seeds: int = told("trainings of found and of plain")
-    effective_images: int = told("images behind the effective fields")
-    latency_runs: int = told("timed passes behind a latency")
-    threads: int = told("threads of the CPU; 0 takes all cores")
-    trials: int = told("networks that a sampling strategy tries", 30)
-    proxy_epochs: int = told("epochs of a trial's cheap training", 4)
-    proxy_images: int = told("weights and alpha images of a trial's cheap training", 1000)
-    image_width: int = told("pixels of width; 0 takes image_size, so that images are square", 0)
-    retrain_processes: int = told(
+    width: float = setting(NEEDED, "channels, as a share of the published network's", above=0)
+    image_size: int = setting(
+        NEEDED, "pixels a side, or of height; --image-size sets it too", least=1
+    )
+    images: int = setting(NEEDED, "most weights and alpha images together; 0 takes all", least=0)
+    test_images: int = setting(NEEDED, "most test images; 0 takes all", least=0)
+    warmup_epochs: int = setting(NEEDED, "epochs of the search before alpha moves", least=0)
+    search_epochs: int = setting(NEEDED, "epochs in which alpha moves and slots freeze", least=1)
+    adapt_epochs: int = setting(
+        NEEDED, "epochs of the supernet's weights under the frozen choice", least=0
+    )
+    retrain_epochs: int = setting(NEEDED, "epochs of found and plain from scratch", least=1)
+    retrain_seeds: int = setting(NEEDED, "trainings of found and of plain", least=1)
+    effective_images: int = setting(NEEDED, "images behind the effective fields", least=1)
+    latency_runs: int = setting(NEEDED, "timed passes behind a latency", least=1)
+    threads: int = setting(
+        NEEDED, "threads of the CPU; 0 takes all cores", least=0, most=MOST_THREADS
+    )
+    trials: int = setting(30, "networks that a sampling strategy tries", least=1)
+    proxy_epochs: int = setting(4, "epochs of a trial's cheap training", least=1)
+    proxy_images: int = setting(
+        1000, "weights and alpha images of a trial's cheap training", least=1
+    )
+    image_width: int = setting(
+        0, "pixels of width; 0 takes image_size, so that images are square", least=0
+    )
+    retrain_processes: int = setting(
+        1,
         "on a CPU: 1 trains found and plain one after the other, 2 side by side, each in a "
         "process with half of the threads",
-        1,
+        least=1,
+        most=2,
     )
-    layout: str = told("memory layout of images and weights: channels_last", "channels_last")
-    kernels: str = told(
+    layout: str = setting(
+        "channels_last", "memory layout of images and weights: channels_last", among=LAYOUTS
+    )
+    kernels: str = setting(
+        "eager",
         "how networks are run: eager, where mixtures take compiled code if they can, or plain, "
         "torch's operators alone",
-        "eager",
+        among=KERNELS,
     )
-    precision: str = told(
+    precision: str = setting(
+        "float32",  # of plans that were stored before there was a choice
         "numbers that networks are trained in: float32, bfloat16 (autocast; weights, statistics "
         "of BatchNorm, alpha and losses stay float32, as do scores and latencies, and NNI's "
         "one-shot searches), or auto, which takes bfloat16 on a CUDA device that has it",
-        "float32",  # of plans that were stored before there was a choice
+        among=PRECISIONS,
     )
-    allocator: str = told(
+    allocator: str = setting(
+        "system",
         "memory that tensors gave back: keep, for the next step, until the process ends (faster, "
         "and about a sixth more of it; needs glibc), system, as the C library has it, or auto, "
         "which keeps it on a CPU under glibc, in processes of rfsearch alone, where no MALLOC_... "
         "is in the environment",
-        "system",
+        among=ALLOCATORS,
     )
 
     def __post_init__(self) -> None:
-        for name in (
-            "warmup_epochs",
-            "adapt_epochs",
-            "images",
-            "test_images",
-            "threads",
-            "image_width",
-        ):
-            if getattr(self, name) < 0:
-                raise UserError(f"plan.{name} must be 0 or more, not {getattr(self, name)}")
-        for name in (
-            "image_size",
-            "search_epochs",
-            "retrain_epochs",
-            "retrain_seeds",
-            "width",
-            "effective_images",
-            "latency_runs",
-            "trials",
-            "proxy_epochs",
-            "proxy_images",
-        ):
-            if getattr(self, name) <= 0:
-                raise UserError(f"plan.{name} must be more than 0, not {getattr(self, name)}")
-
-        if self.threads > MOST_THREADS:
-            raise UserError(f"plan.threads must be at most {MOST_THREADS}, not {self.threads}")
-        if self.retrain_processes not in (1, 2):
-            raise UserError(f"plan.retrain_processes must be 1 or 2, not {self.retrain_processes}")
-        if self.layout not in LAYOUTS:
-            raise unknown("plan.layout", self.layout, LAYOUTS)
-        if self.kernels not in KERNELS:
-            raise unknown("plan.kernels", self.kernels, KERNELS)
-        if self.precision not in PRECISIONS:
-            raise unknown("plan.precision", self.precision, PRECISIONS)
-        if self.allocator not in ALLOCATORS:
-            raise unknown("plan.allocator", self.allocator, ALLOCATORS)
+        check(self, "plan")
 
     def to_json(self) -> dict[str, object]:
         """A flat table."""

@@ -25,11 +25,13 @@ from rfsearch.engine import allocator, passes
 from rfsearch.engine import settings as settings_table
 from rfsearch.engine.environment import environment
 from rfsearch.engine.optimized import OptimizedFolder
+from rfsearch.engine.plan import Plan
 from rfsearch.engine.run import Progress, drive
 from rfsearch.engine.settings import DataSettings, Scalar
 from rfsearch.errors import UserError, unknown
 from rfsearch.optimize.proposal import Optimized
 from rfsearch.seeds import stream
+from rfsearch.setting import check
 from rfsearch.training import checkpoint
 from rfsearch.training.evaluation import outputs
 from rfsearch.training.fit import Fit
@@ -61,12 +63,7 @@ class TrainingPlan:
     threads: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("retrain_epochs", "retrain_seeds", "latency_runs"):
-            if getattr(self, name) < 1:
-                raise UserError(f"plan.{name} must be more than 0, not {getattr(self, name)}")
-        for name in ("images", "test_images", "threads"):
-            if getattr(self, name) < 0:
-                raise UserError(f"plan.{name} must be 0 or more, not {getattr(self, name)}")
+        check(self, "plan", table=Plan)
 
 
 BUDGETS = {

@@ -31,8 +31,8 @@ from rfsearch.spaces import Architecture, Input
 from rfsearch.strategies import Strategy
 from rfsearch.strategies.costs import Caps, CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.strategies.pmpl_search import Stages
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.strategies.proposal import Tried
 from rfsearch.strategies.task import Proxy, Task
 from rfsearch.training import checkpoint

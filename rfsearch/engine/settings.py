@@ -14,11 +14,12 @@ from rfsearch.data.digits import DigitsSettings
 from rfsearch.engine.plan import Plan
 from rfsearch.errors import UserError, unknown
 from rfsearch.exporting.folding import ExportSettings
+from rfsearch.setting import check, meaning, setting
 from rfsearch.spaces.checks import listed, shown, small
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.training.metrics import ACCURACY, METRICS, Metric, named
-from rfsearch.training.recipe import Recipe, setting
+from rfsearch.training.recipe import Recipe
 
 Scalar = int | float | str | bool
 Group = TypeVar("Group")
@@ -67,11 +68,11 @@ class DataSettings:
         8.0,
         "most GiB of decoded image files (imagefolder, csv) kept in the user's cache for the next "
         "run; 0 keeps none",
+        least=0,
     )
 
     def __post_init__(self) -> None:
-        if self.cache_gib < 0:
-            raise UserError(f"data.cache_gib must be 0 or more, not {self.cache_gib:g}")
+        check(self, "data")
 
     @property
     def cache_bytes(self) -> int:
@@ -102,20 +103,19 @@ class MetricSettings:
 class CompareSettings:
     """How large a comparison is, beside its arms and seeds."""
 
-    samples: int = setting(20, "random networks: their mean is the zero line; they check ranks")
-    sample_seeds: int = setting(1, "trainings of each random network")
-    retrain_seeds: int = setting(2, "trainings of every other final network")
-    single_seeds: int = setting(1, "search seeds at which networks of one operator are trained")
-    processes: int = setting(0, "cells made at a time; 0 takes as many as cores allow")
-    least_trials: int = setting(30, "trials that every sampling arm must complete")
+    samples: int = setting(
+        20, "random networks: their mean is the zero line; they check ranks", least=1
+    )
+    sample_seeds: int = setting(1, "trainings of each random network", least=1)
+    retrain_seeds: int = setting(2, "trainings of every other final network", least=1)
+    single_seeds: int = setting(
+        1, "search seeds at which networks of one operator are trained", least=0
+    )
+    processes: int = setting(0, "cells made at a time; 0 takes as many as cores allow", least=0)
+    least_trials: int = setting(30, "trials that every sampling arm must complete", least=1)
 
     def __post_init__(self) -> None:
-        for name in ("samples", "sample_seeds", "retrain_seeds", "least_trials"):
-            if getattr(self, name) < 1:
-                raise UserError(f"compare.{name} must be 1 or more, not {getattr(self, name)}")
-        for name in ("single_seeds", "processes"):
-            if getattr(self, name) < 0:
-                raise UserError(f"compare.{name} must be 0 or more, not {getattr(self, name)}")
+        check(self, "compare")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,22 +126,19 @@ class ExecutorSettings:
         1,
         "proposals asked for before any of them is told; decides what is found, while where they "
         "are made does not (with --executor ray: 8)",
+        least=1,
     )
     asynchronous: bool = setting(
         False, "ask for the next proposal whenever a trial ends: faster, and not repeatable"
     )
-    cpus: int = setting(0, "ray: cores of a task; 0 takes plan.threads")
+    cpus: int = setting(0, "ray: cores of a task; 0 takes plan.threads", least=0)
     gpus: float = setting(
         -1.0, "ray: GPUs of a task, or a share of one; -1 takes one where the run has CUDA"
     )
-    retries: int = setting(3, "ray: how often a task is made again after its node died")
+    retries: int = setting(3, "ray: how often a task is made again after its node died", least=0)
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("cpus", 0), ("retries", 0)):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"executor.{name} must be {least} or more, not {getattr(self, name)}"
-                )
+        check(self, "executor")
         if self.gpus < 0 and self.gpus != -1:
             raise UserError(f"executor.gpus must be 0 or more, or -1, not {self.gpus:g}")
 
@@ -191,14 +188,14 @@ def all_keys() -> Iterator[Key]:
     """Every key of a run in the order of the table; a plan's default depends on the budget."""
     yield from keys_of(GROUPS)
     for item in fields(Plan):
-        yield Key(f"plan.{item.name}", _kind(item), None, item.metadata["help"])
+        yield Key(f"plan.{item.name}", _kind(item), None, meaning(item))
 
 
 def keys_of(groups: Mapping[str, type]) -> Iterator[Key]:
     """The keys of some groups."""
     for group, owner in groups.items():
         for item in fields(owner):
-            yield Key(f"{group}.{item.name}", _kind(item), item.default, item.metadata["help"])
+            yield Key(f"{group}.{item.name}", _kind(item), item.default, meaning(item))
 
 
 def defaults() -> dict[str, Scalar]:

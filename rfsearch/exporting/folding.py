@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rfsearch.analysis.follow import module_name
 from rfsearch.exporting.subject import Subject
-from rfsearch.training.recipe import setting
+from rfsearch.setting import setting
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

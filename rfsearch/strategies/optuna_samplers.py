@@ -13,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rfsearch.errors import UserError
 from rfsearch.seeds import stream
+from rfsearch.setting import check, setting
 from rfsearch.strategies.proposal import Proposal, Shape, Tried
-from rfsearch.training.recipe import setting
 
 if TYPE_CHECKING:
     import optuna
+
+
+COSTS = ("auto", "macs", "window_ops", "latency")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,24 +29,21 @@ class SamplingSettings:
     """The dials of the strategies that sample. Not tuned: libraries' defaults, but where a
     default would leave a small budget with random search alone."""
 
-    startup: int = setting(10, "random trials before tpe and gp begin (Optuna's default)")
-    population: int = setting(10, "population of nsga2 and evolution (Optuna's default is 50)")
-    tournament: int = setting(3, "members that compete to be a parent in evolution")
-    reduction: int = setting(3, "asha: one trial in so many goes on to the next rung")
-    cost: str = setting("auto", "nsga2's second objective: macs, window_ops, latency or auto")
+    startup: int = setting(10, "random trials before tpe and gp begin (Optuna's default)", least=1)
+    population: int = setting(
+        10, "population of nsga2 and evolution (Optuna's default is 50)", least=2
+    )
+    tournament: int = setting(3, "members that compete to be a parent in evolution", least=1)
+    reduction: int = setting(3, "asha: one trial in so many goes on to the next rung", least=2)
+    cost: str = setting(
+        "auto", "nsga2's second objective: macs, window_ops, latency or auto", among=COSTS
+    )
 
     def __post_init__(self) -> None:
-        for name, least in (("startup", 1), ("population", 2), ("tournament", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"sampling.{name} must be {least} or more")
-        if self.reduction < 2:
-            raise UserError(f"sampling.reduction must be 2 or more, not {self.reduction}")
-        if self.cost not in COSTS:
-            raise UserError(f"sampling.cost must be one of {', '.join(COSTS)}, not {self.cost!r}")
+        check(self, "sampling")
 
 
 DIRECTIONS: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"]
-COSTS = ("auto", "macs", "window_ops", "latency")
 Sampler = Callable[[int, SamplingSettings], "optuna.samplers.BaseSampler"]
 
 

@@ -14,149 +14,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rfsearch.backbones.supernet import Supernet
-from rfsearch.errors import UserError, unknown
-from rfsearch.operators.blend import MIXINGS, Blend, one_draw
+from rfsearch.errors import UserError
+from rfsearch.operators.blend import one_draw
 from rfsearch.seeds import stream
-from rfsearch.spaces import Space
 from rfsearch.strategies.field_price import growths, slope
 from rfsearch.strategies.freezing import Watch, at_deadline, observe, ranked
-from rfsearch.training.alternate import ALPHA_LOSSES, AlphaDescent, Gradients, Objective
+from rfsearch.strategies.pmpl_settings import PMPLSettings, of_own_loop
+from rfsearch.training.alternate import AlphaDescent, Gradients, Objective
 from rfsearch.training.fit import NotFinite
 from rfsearch.training.randomness import seeded
-from rfsearch.training.recipe import setting
 from rfsearch.training.shares import ALONE, Shares
-
-NULLS = ("off", "signs", "labels")
-DEADLINES = ("argmax", "pair")
-SELECTORS = ("alpha", "masking")
-RELAXATIONS = ("alone", "mixed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PMPLSettings:
-    """Every dial and guard of the search; the report prints them all."""
-
-    alpha_lr: float = setting(0.1, "Adam's step on alpha (PMPL's code: 3e-4 over many epochs)")
-    alpha_beta1: float = setting(0.5, "Adam's first beta for alpha (PMPL's code)")
-    alpha_beta2: float = setting(0.999, "Adam's second beta for alpha (PMPL's code)")
-    alpha_weight_decay: float = setting(1e-3, "Adam's weight decay for alpha (PMPL's code)")
-    alpha_loss: str = setting("calibrated", "plain (PMPL), or calibrated: at the best temperature")
-    relaxation: str = setting(
-        "alone",
-        "what alpha goes down: alone, the expected loss of one candidate of a slot alone, a slot "
-        "a step (ours), or mixed, the loss of the mixture (PMPL)",
-    )
-    field_price: float = setting(
-        0.0, "loss that a candidate has to save for each share of its map that it widens the field"
-    )
-    alpha_init: float = setting(1e-3, "alpha starts at N(0, 1) times this (PMPL's code)")
-    alpha_batch: int = setting(16, "images of an alpha step")
-    alpha_every: int = setting(2, "weight steps for one alpha step")
-    progressive: bool = setting(True, "freeze slots as they settle; false waits for the deadline")
-    threshold: float = setting(0.2, "freeze when the averaged top-two gap reaches this (PMPL)")
-    minimum_epochs: int = setting(5, "epochs with alpha moving before the first freeze")
-    minimum_share: float = setting(
-        0.5, "share of the epochs with alpha moving before the first freeze, where that is more"
-    )
-    average: float = setting(0.8, "weight of the past in the average of p")
-    patience: int = setting(5, "alpha steps of a slot in a row for which the gap must hold")
-    select: str = setting("alpha", "what keeps one of a slot's top two: alpha, or masking each")
-    mixing: str = setting(
-        "even",
-        "candidates of a slot in a step: all (PMPL), subset, sampled (one, by Gumbel), or even "
-        "(one, whatever alpha is)",
-    )
-    subset: int = setting(2, "candidates of a slot in a step under mixing=subset")
-    candidate_norms: bool = setting(
-        True, "residual form: a BatchNorm for each candidate; false has one over their sum"
-    )
-    deadline: str = setting("argmax", "what open slots keep at the end: argmax, or pair (PMPL)")
-    null: str = setting(
-        "off",
-        "null control: off, signs (random sign of each slot's gradient), "
-        "or labels (alpha split's labels permuted: a diagnostic)",
-    )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.minimum_share <= 1:
-            raise UserError(f"pmpl.minimum_share must be from 0 to 1, not {self.minimum_share}")
-        if self.alpha_loss not in ALPHA_LOSSES:
-            raise unknown("pmpl.alpha_loss", self.alpha_loss, ALPHA_LOSSES)
-        if self.alpha_batch < 2:
-            raise UserError(f"pmpl.alpha_batch must be 2 or more, not {self.alpha_batch}")
-        for name in ("alpha_lr", "alpha_every", "patience"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"pmpl.{name} must be more than 0, not {getattr(self, name)}")
-        for name in ("alpha_beta1", "alpha_beta2", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"pmpl.{name} must be in [0, 1), not {getattr(self, name)}")
-        for name in ("alpha_init", "alpha_weight_decay", "minimum_epochs", "threshold",
-                     "field_price"):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise UserError(f"pmpl.{name} must be 0 or more, not {getattr(self, name)}")
-        if self.null not in NULLS:
-            raise unknown("pmpl.null", self.null, NULLS)
-        if self.deadline not in DEADLINES:
-            raise unknown("pmpl.deadline", self.deadline, DEADLINES)
-        if self.select not in SELECTORS:
-            raise unknown("pmpl.select", self.select, SELECTORS)
-        if self.mixing not in MIXINGS:
-            raise unknown("pmpl.mixing", self.mixing, MIXINGS)
-        if self.relaxation not in RELAXATIONS:
-            raise unknown("pmpl.relaxation", self.relaxation, RELAXATIONS)
-        if self.relaxation == "alone" and (self.mixing == "subset" or not self.candidate_norms):
-            raise UserError(
-                "pmpl.mixing=subset and pmpl.candidate_norms=false change the mixture that alpha "
-                "goes down; use pmpl.relaxation=mixed with them, and pmpl.mixing=all or subset"
-            )
-        if self.relaxation == "mixed" and self.mixing == "even":
-            raise UserError(
-                "pmpl.relaxation=mixed goes down the loss of a mixture, and pmpl.mixing=even has "
-                "none; use pmpl.mixing=all with it"
-            )
-        if self.subset < 2:
-            raise UserError(f"pmpl.subset must be 2 or more, not {self.subset}")
-        if self.select == "masking" and self.deadline == "pair":
-            raise UserError("pmpl.select=masking keeps one of two; use pmpl.deadline=argmax")
-        if self.select == "masking" and self.field_price:
-            raise UserError(
-                "pmpl.select=masking compares losses, and pmpl.field_price is no part of them; "
-                "use pmpl.select=alpha"
-            )
-
-    @property
-    def blend(self) -> Blend | None:
-        """How candidates are mixed where it is not as usual."""
-        blend = Blend(self.mixing, self.subset, self.candidate_norms)
-        usual = self.mixing == "all" and self.candidate_norms
-        return None if usual else blend
-
-    def check_space(self, space: Space) -> None:
-        """An error where they do not go with a space: in a slot that may be enhanced or replaced
-        two operators may be of two kinds."""
-        partly = self.blend is not None and self.mixing != "even"
-        if space.replacing and (self.deadline == "pair" or partly):
-            raise UserError(
-                f"space {space.name} enhances or replaces, by choice: its candidates are all "
-                "mixed at every step, or one is drawn evenly, and one is kept; use "
-                "pmpl.mixing=all or even, pmpl.deadline=argmax and one norm for each candidate"
-            )
-
-
-OF_THE_LOOP = {
-    "alpha_batch": "how large the batches of an alpha step are",
-    "alpha_every": "how often `step` is called",
-    "alpha_loss": "the loss that `step` is given",
-    "minimum_share": "`minimum_epochs`, for only you know how many there will be",
-}
-"""Settings of `PMPLSettings` that are decided by who writes the loop."""
 
 
 class PMPL:
@@ -196,7 +69,7 @@ class PMPL:
                 f"PMPL takes what rfsearch.supernet returns, not a {type(supernet).__name__}"
             )
         self.supernet = supernet
-        self.settings = settings or _of_own_loop(changed)
+        self.settings = settings or of_own_loop(changed)
         self.settings.check_space(supernet.space)
         self.seed = seed
         self.loss_without = loss_without
@@ -444,28 +317,6 @@ class PMPL:
         self.alphas.optimizer.load_state_dict(state["alpha_optimizer"])
         self.losses, self.froze = list(state["losses"]), list(state["froze"])
         self.signs.set_state(state["signs"])
-
-
-def _of_own_loop(changed: Mapping[str, float | str | bool]) -> PMPLSettings:
-    """Settings by name for a loop that has no command line around it."""
-    known = {item.name: item.default for item in fields(PMPLSettings)}
-    for name, value in changed.items():
-        if name in OF_THE_LOOP:
-            raise UserError(f"PMPL takes no {name}: in your own loop it is {OF_THE_LOOP[name]}")
-        if name not in known:
-            raise unknown(
-                "setting of PMPL", name, (key for key in known if key not in OF_THE_LOOP)
-            )
-        kind = type(known[name])
-        fits = isinstance(value, (int, float) if kind is float else kind)
-        if not fits or isinstance(value, bool) != (kind is bool):
-            raise UserError(f"PMPL's {name} must be {kind.__name__}, not {value!r}")
-    settings = PMPLSettings(**changed)  # type: ignore[arg-type]
-    if settings.select == "masking":
-        raise UserError("select=masking scores on images of its own, which `rfsearch run` has")
-    if settings.null == "labels":
-        raise UserError("null=labels is yours to do: permute the targets that `step` sees")
-    return settings
 
 
 def _start_alphas(supernet: Supernet, scale: float, seed: int) -> None:

@@ -16,7 +16,8 @@ from rfsearch.data.images import Images, SearchSplits
 from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
 from rfsearch.strategies.freezing import Watch
-from rfsearch.strategies.pmpl import PMPL, PMPLSettings
+from rfsearch.strategies.pmpl import PMPL
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.training.alternate import ALPHA_LOSSES, Alternation, Gradients, Objective
 from rfsearch.training.batches import epoch_batches, plain_batches
 from rfsearch.training.evaluation import accuracy

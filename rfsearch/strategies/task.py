@@ -18,8 +18,8 @@ from rfsearch.seeds import stream
 from rfsearch.spaces import Architecture, Choice, Input, Space
 from rfsearch.strategies.costs import NO_CAPS, Caps, CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.strategies.pmpl_search import Stages
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.strategies.proposal import Indices, Shape
 from rfsearch.training.evaluation import score
 from rfsearch.training.metrics import ACCURACY, METRICS, Metric

@@ -3,65 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from rfsearch.errors import UserError, unknown
+from rfsearch.setting import check, setting
 
-T = TypeVar("T")
 CLASS_WEIGHTS = ("none", "balanced")
 NOT_FINITE = ("stop", "skip")
-
-
-def setting(default: T, text: str) -> T:
-    """A dataclass field with a line of help, which `rfsearch settings` prints."""
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Nesterov SGD on a one-cycle schedule, gradients clipped (PMPL's code clips at 5)."""
 
-    lr: float = setting(0.03, "largest learning rate of the weights")
-    momentum: float = setting(0.9, "Nesterov momentum")
-    weight_decay: float = setting(5e-4, "weight decay of the weights")
-    warmup: float = setting(0.05, "share of the steps in which the learning rate rises")
-    clip: float = setting(5.0, "largest norm of the gradient")
-    label_smoothing: float = setting(0.0, "label smoothing of the training loss")
+    lr: float = setting(0.03, "largest learning rate of the weights", above=0)
+    momentum: float = setting(0.9, "Nesterov momentum", least=0, below=1)
+    weight_decay: float = setting(5e-4, "weight decay of the weights", least=0)
+    warmup: float = setting(
+        0.05, "share of the steps in which the learning rate rises", least=0, below=1
+    )
+    clip: float = setting(5.0, "largest norm of the gradient", above=0)
+    label_smoothing: float = setting(0.0, "label smoothing of the training loss", least=0, below=1)
     class_weights: str = setting(
         "none",
         "in the losses of weights and of alpha: none, or balanced, rare classes as much as others "
         "in all",
+        among=CLASS_WEIGHTS,
     )
-    batch_size: int = setting(32, "images a step")
+    batch_size: int = setting(32, "images a step; batch normalisation compares them", least=2)
     not_finite: str = setting(
         "stop",
         "what a loss or gradient that is NaN or infinite does: stop, or skip, which leaves the "
         "step out",
+        among=NOT_FINITE,
     )
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise UserError(
-                f"recipe.batch_size must be 2 or more, not {self.batch_size}: "
-                "batch normalisation compares images"
-            )
-        if self.class_weights not in CLASS_WEIGHTS:
-            raise unknown("recipe.class_weights", self.class_weights, CLASS_WEIGHTS)
-        if self.not_finite not in NOT_FINITE:
-            raise unknown("recipe.not_finite", self.not_finite, NOT_FINITE)
-        for name in ("lr", "clip"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"recipe.{name} must be more than 0, not {getattr(self, name)}")
-        for name in ("momentum", "warmup", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"recipe.{name} must be in [0, 1), not {getattr(self, name)}")
-        if self.weight_decay < 0:
-            raise UserError(f"recipe.weight_decay must be 0 or more, not {self.weight_decay}")
+        check(self, "recipe")
 
     def weights_of(self, labels: Tensor, classes: int) -> Tensor | None:
         """Weight of each class, float32 (classes,), by how often it is among labels (N,): N over

@@ -128,7 +128,7 @@ def test_inputs_are_left_alone():
 
 
 def test_bad_settings_are_errors():
-    with pytest.raises(UserError, match="reflect or zero"):
+    with pytest.raises(UserError, match="reflect, zero"):
         AugmentationSettings(padding="wrap")
     with pytest.raises(UserError, match="0 or more"):
         AugmentationSettings(shift=-1)

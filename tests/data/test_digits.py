@@ -153,7 +153,7 @@ def test_sizes_follow_the_canvas():
 def test_bad_settings_are_errors():
     with pytest.raises(UserError, match="min_size <= max_size"):
         DigitsSettings(min_size=50)
-    with pytest.raises(UserError, match="at least one image"):
+    with pytest.raises(UserError, match="alpha_images must be 1 or more"):
         DigitsSettings(alpha_images=0)
     with pytest.raises(UserError, match="takes no path"):
         load(root="/some")

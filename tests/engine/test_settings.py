@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+import functools
+import math
+import re
+from dataclasses import MISSING, fields, is_dataclass, replace
 
 import pytest
 
-from rfsearch.engine.plan import Plan
-from rfsearch.engine.settings import GROUPS, all_keys, defaults, group, parse
+from rfsearch.engine.plan import PLANS, Plan
+from rfsearch.engine.settings import GROUPS, OF_EXPORT, all_keys, defaults, group, parse
 from rfsearch.errors import UserError
-from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.setting import ANY
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.training.recipe import Recipe
 
 KEYS = {key.name: key for key in all_keys()}
@@ -39,6 +43,40 @@ def test_the_table_is_the_dataclasses():
     }
     assert set(defaults()) == expected
     assert set(KEYS) == expected | {f"plan.{field.name}" for field in fields(Plan)}
+
+
+def outside(limits):
+    """Values just outside of these limits."""
+    if limits.among:
+        return ["no such word"]
+    beside = [limits.least - 1, limits.above, limits.most + 1, limits.below]
+    return [value for value in beside if math.isfinite(value)]
+
+
+OUTSIDE = [
+    (f"{name}.{item.name}", value, begin)
+    for name, owner, begin in (
+        *((name, owner, owner) for name, owner in {**GROUPS, **OF_EXPORT}.items()),
+        ("plan", Plan, functools.partial(replace, PLANS["mobilenetv2", "quick"])),
+    )
+    for item in fields(owner)
+    for value in outside(item.metadata["limits"])
+]
+
+
+@pytest.mark.parametrize(("key", "value", "begin"), OUTSIDE)
+def test_what_is_outside_of_its_limits_is_named(key, value, begin):
+    with pytest.raises(UserError, match=rf"\b{re.escape(key)}\b"):
+        begin(**{key.partition(".")[2]: value})
+
+
+def test_limits_are_of_numbers_words_and_nothing_else():
+    assert len(OUTSIDE) > 60
+    for item in [item for owner in (*GROUPS.values(), Plan) for item in fields(owner)]:
+        limits = item.metadata["limits"]
+        assert limits == ANY or (item.type == "str") == bool(limits.among)
+        if item.default is not MISSING:
+            limits.check(item.name, item.default)
 
 
 def test_values_get_their_type():

@@ -15,7 +15,7 @@ from rfsearch.operators import OPERATORS, build_operator
 from rfsearch.operators.replacements import build_replacement
 from rfsearch.spaces import Backbone, Operator, Space, load_space
 from rfsearch.strategies.field_price import growth, growths, slope
-from rfsearch.strategies.pmpl import PMPLSettings
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 
 ARGUMENTS = {"max_pool": {"kernel": 5}, "avg_pool": {"kernel": 7}, "dw_rpw": {"kernel": 3}}
 

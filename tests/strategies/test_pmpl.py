@@ -19,8 +19,8 @@ from rfsearch.errors import UserError
 from rfsearch.operators import mixture as mixture_module
 from rfsearch.spaces import Architecture, Backbone, Input
 from rfsearch.strategies.freezing import ranked
-from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.strategies.pmpl_search import Stages
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.training.recipe import Recipe
 
 

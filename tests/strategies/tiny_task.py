@@ -21,8 +21,8 @@ from rfsearch.spaces import Backbone, Input, Operator, Space
 from rfsearch.strategies import STRATEGIES
 from rfsearch.strategies.costs import CostTable
 from rfsearch.strategies.optuna_samplers import SamplingSettings
-from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.strategies.pmpl_search import PMPLSearch, Stages
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.strategies.task import Proxy, Task
 from rfsearch.training.fit import silent
 from rfsearch.training.processes import fabric

@@ -25,8 +25,8 @@ from rfsearch.data.augmentation import Augmentation, AugmentationSettings
 from rfsearch.data.images import Images, SearchSplits
 from rfsearch.errors import UserError
 from rfsearch.spaces import Operator, Space
-from rfsearch.strategies.pmpl import PMPLSettings
 from rfsearch.strategies.pmpl_search import PMPLSearch, Stages
+from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.training import checkpoint
 from rfsearch.training.randomness import seeded
 from rfsearch.training.recipe import Recipe
