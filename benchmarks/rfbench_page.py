@@ -38,7 +38,7 @@ def page() -> str:
         heading(table), [reading],
         ["## Controls"], controls(table),
         ["## Supernets"], supernets(table, replays),
-        ["## Searched again"], searched_again(table),
+        ["## Searched again"], searched_again(table, replays),
         ["## Trained again"], trained_again(table),
         [f"## Strategies that sample, {len(replays['random'][0])} replays each"],
         black_boxes(replays),
@@ -136,18 +136,25 @@ def supernets(table: Table, replays: Replays) -> list[str]:
     return tables.markdown(columns, rows)
 
 
-def searched_again(table: Table) -> list[str]:
+def searched_again(table: Table, replays: Replays) -> list[str]:
     """The arms that were best, and the default first, by seeds that they were not chosen by."""
-    arms = rfbench_search.by_arm(confirming=True)
-    best = table.best()
-    regrets = {arm: [100 * (best - table.accuracy(of_name(row["architecture"]))) for row in rows]
-               for arm, rows in arms.items()}  # fmt: skip
-    default = next(iter(regrets.values()), [])
-    rows = [(*arm, len(told), spread([float(row["seconds"]) for row in arms[arm]], 0),
-             spread(told, 2), "" if told is default else above(told, default))
-            for arm, told in regrets.items()]  # fmt: skip
-    columns = ("strategy", "epochs", "searches", "seconds", "regret", "above the default's")
+    first, again = rfbench_search.by_arm(), rfbench_search.by_arm(confirming=True)
+    default, rows = next(iter(again), None), []
+    for arm, both in again.items():
+        told, seconds = regrets(table, both), [float(row["seconds"]) for row in both]
+        equal = [at_cost(*replays[other], float(np.mean(seconds))) for other in ("random", "tpe")]
+        rows.append((*arm, len(told), spread(seconds, 0), spread(told, 2),
+                     "" if arm == default else above(told, regrets(table, again[default])), *equal,
+                     spread([*regrets(table, first[arm]), *told], 2)))  # fmt: skip
+    columns = ("strategy", "epochs", "searches", "seconds", "regret", "above the default's",
+               "random at its cost", "tpe at its cost", "regret of all its searches")  # fmt: skip
     return tables.markdown(columns, rows)
+
+
+def regrets(table: Table, rows: list[dict[str, str]]) -> list[float]:
+    """Of what each search found, in points."""
+    best = table.best()
+    return [100 * (best - table.accuracy(of_name(row["architecture"]))) for row in rows]
 
 
 def trained_again(table: Table) -> list[str]:

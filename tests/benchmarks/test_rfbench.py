@@ -21,6 +21,9 @@ from rfsearch.strategies.tabular import COLUMNS, Row, Table, read_table
 from rfsearch.trials import write_json
 
 NETWORKS = list(itertools.product(range(2), repeat=2))
+SPENT = np.array([[4.0, 8.0, 12.0]])
+REPLAYS = {"random": (np.array([[9.0, 3.0, 1.0]]), SPENT),
+           "tpe": (np.array([[8.0, 4.0, 2.0]]), SPENT)}  # fmt: skip
 
 
 @pytest.fixture
@@ -128,11 +131,8 @@ def test_a_supernet_stands_beside_strategies_at_its_cost():
     """Found the best and the third of four, in 8.1 seconds: two trials of random search."""
     table = made(dict(zip(NETWORKS, (0.2, 0.5, 0.6, 0.8), strict=True)))
     rows = [{"architecture": one, "seconds": "8.1", "p": ""} for one in ("1-1", "0-1")]
-    spent = np.array([[4.0, 8.0, 12.0]])
-    replays = {"random": (np.array([[9.0, 3.0, 1.0]]), spent),
-               "tpe": (np.array([[8.0, 4.0, 2.0]]), spent)}  # fmt: skip
     pairs = dict(zip(NETWORKS, (20.0, 55.0, 60.0, 75.0), strict=True))
-    assert rfbench_page.of_supernet(rows, table, pairs, replays) == [
+    assert rfbench_page.of_supernet(rows, table, pairs, REPLAYS) == [
         2, "8", "65.00 ± 21.21", "15.00 ± 21.21", "10.00 ± 14.14", "2", "", "3.00", "4.00",
     ]  # fmt: skip
 
@@ -150,9 +150,10 @@ def test_a_search_that_was_best_is_told_by_other_seeds(tmp_path, monkeypatch):
     for name in ("CONFIRMED", "SUPERNETS"):
         monkeypatch.setattr(rfbench_search, name, dict.fromkeys(arms, ("a",)))
     assert [len(rows) for rows in rfbench_search.by_arm().values()] == [1, 1]
-    first, second = rfbench_page.searched_again(table)[2:]
-    assert first == "| pmpl | a | 2 | 8 ± 0 | 25.00 ± 7.07 |  |"
+    first, second = rfbench_page.searched_again(table, REPLAYS)[2:]
+    assert first == "| pmpl | a | 2 | 8 ± 0 | 25.00 ± 7.07 |  | 3.00 | 4.00 | 16.67 ± 15.28 |"
     assert second.startswith("| pmpl-all | a | 2 | 8 ± 0 | 10.00 ± 14.14 | -15.0 (")
+    assert second.endswith(" | 3.00 | 4.00 | 26.67 ± 30.55 |")
 
 
 def test_the_spread_of_networks_is_told_without_the_noise_of_trainings():
