@@ -175,11 +175,15 @@ def test_what_was_found_is_told_by_other_trainings(monkeypatch):
     monkeypatch.setattr(rfbench_again, "read", lambda: again)
     monkeypatch.setattr(rfbench_again, "ARMS", tuple(found))
     monkeypatch.setattr(rfbench_search, "by_arm", lambda: rows)
+    monkeypatch.setattr(rfbench_again, "BEST", 2)
     assert rfbench_page.trained_again(table)[2:] == [
         "| best of the table |  | 1 | 1 | 2 | 80.00 | 75.00 |",
         "| x everywhere |  | 1 | 1 | 2 | 20.00 | 25.00 |",
         "| pmpl | a | 2 | 2 | 2 | 50.00 ± 42.43 | 50.00 ± 35.36 |",
     ]
+    again[1, 0] = [65.0]
+    told = "| the 2 best of the table |  | 2 | 2 | 1 | 70.00 ± 14.14 | 70.00 ± 7.07 |"
+    assert told in rfbench_page.trained_again(table)
 
 
 def test_the_networks_found_most_often_are_trained_again_first(monkeypatch):
@@ -188,7 +192,8 @@ def test_the_networks_found_most_often_are_trained_again_first(monkeypatch):
     monkeypatch.setattr(rfbench_again, "ARMS", tuple(rows))
     monkeypatch.setattr(rfbench_search, "by_arm", lambda: rows)
     monkeypatch.setattr(rfbench_again, "read_table", lambda *_: table)
-    assert rfbench_again.networks() == [(1, 1), (0, 0), (1, 0), (0, 1)]
+    monkeypatch.setattr(rfbench_again, "BEST", 2)
+    assert rfbench_again.networks() == [(0, 0), (1, 0), (0, 1), (1, 1)]
 
 
 def test_replays_are_read_as_they_were_packed(places, monkeypatch):
