@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 
 import means
 import tables
+from trainings import trained
 
 REPORT = Path(__file__).parents[1] / "reports" / "longer"
 PLACE = REPORT / "table.csv"
@@ -38,28 +38,14 @@ Rows = Sequence[dict[str, str]]
 
 def train(backbone: str, epochs: int, space: str, operator: str, seed: int) -> dict[str, Any]:
     """A row."""
-    import torch
+    from rfsearch.engine.config import Request
 
-    from rfsearch.engine.config import Request, settle
-    from rfsearch.engine.run import Silent, describe, new_training, slot_names
-    from rfsearch.engine.start import load_data, prepare
-    from rfsearch.spaces import load_space
-    from rfsearch.training.evaluation import accuracy
-    from rfsearch.trials import RunFolder
-
-    torch.set_num_threads(1)
     settings = (f"plan.retrain_epochs={epochs}", "plan.threads=1")
-    config = settle(Request(backbone=backbone, space=space, seed=seed, device="cpu",
-                            assignments=settings))  # fmt: skip
-    run = prepare(config, RunFolder(Path("runs/longer")), load_data(config), Silent())
-    held, slots = load_space(space), slot_names(run)
-    everywhere = held.choose(slots, [held.labels.index(operator)] * len(slots))
-    training, began = new_training(run, "found", 0, describe(run, everywhere)), time.process_time()
-    while not training.finished:
-        training.advance()
-    score = accuracy(training.network, run.dataset.test, run.augmentation)
-    told = (backbone, epochs, space, operator, seed, f"{score:.6f}",
-            f"{time.process_time() - began:.0f}")  # fmt: skip
+    request = Request(
+        backbone=backbone, space=space, seed=seed, device="cpu", assignments=settings
+    )
+    score, seconds = trained(request, [operator])
+    told = (backbone, epochs, space, operator, seed, f"{score:.6f}", f"{seconds:.0f}")
     return dict(zip(COLUMNS, told, strict=True))
 
 

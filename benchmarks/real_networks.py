@@ -1,12 +1,14 @@
 """Published networks on photographs: what pools, and a search among them, are worth in both forms.
 
     python benchmarks/real_networks.py compare cifar10 --data cifar10:PATH   # goes on by itself
+    python benchmarks/real_networks.py longer cifar10-shallow --data cifar10:PATH   # likewise
     python benchmarks/real_networks.py page                                  # reports/real
 
 A ground is a data set, a network and a size. On each, PMPL's eight candidates are compared by
 `rfsearch compare` in the residual and in the published form: plain, each operator everywhere,
-six networks drawn at random, and what three seeds of PMPL, TPE and random search found, all
-trained by one recipe. Cells are run folders and are not made twice.
+six networks drawn at random, and what three seeds of PMPL, of TPE and, on one ground, of random
+search found, all trained by one recipe. Cells are run folders and are not made twice. What was
+found can then be trained longer, beside the same controls, by the same recipe on the same images.
 """
 
 from __future__ import annotations
@@ -20,18 +22,27 @@ import numpy as np
 
 import tables
 from means import above, spread
+from trainings import trained
 
 REPORT = Path(__file__).parents[1] / "reports" / "real"
 WORK = Path("runs/real")
 SPACES = {"residual": str(Path(__file__).with_suffix(".toml")), "paper": "pmpl"}
 """By form; the candidates are the same."""
-ARMS = "pmpl,tpe,random"
+ARMS = "pmpl,tpe"
+"""Random search costs a third more time; one ground has it."""
 SEEDS = "0,1,2"
 COMMON = ("plan.threads=1", "compare.processes=2", "compare.retrain_seeds=1")
 CONTROLS = ("compare.samples=6", "compare.single_seeds=1")
 FEWEST = ("compare.samples=1", "compare.single_seeds=0")
 KEPT = ("arm", "group", "search_seed", "accuracy", "params", "macs", "window_ops", "latency_ms",
         "search_seconds", "retrain_seconds", "architecture")  # fmt: skip
+
+LONGER = 40
+"""Epochs."""
+OF_LONGER = {"residual": ("plain", "pmpl", "random networks"),
+             "paper": ("identity everywhere (paper)", "pmpl", "random networks")}  # fmt: skip
+"""Arms of which three networks are trained for so many."""
+KEPT_LONGER = ("arm", "search_seed", "accuracy", "seconds", "architecture")
 
 Rows = Sequence[dict[str, str]]
 
@@ -73,7 +84,7 @@ GROUNDS = {
     "cifar10-narrow": Ground("a narrow network", "mobilenetv2", "cifar10", 32,
                              ("plan.width=0.25", *FEW, *SHORT, *CONTROLS)),
     "cifar10-shallow": Ground("a shallow network", "rfnet6", "cifar10", 32,
-                              (*SHALLOW, *CONTROLS)),
+                              (*SHALLOW, *CONTROLS), "pmpl,tpe,random"),
     "cifar10-price": Ground("a price on fields, there", "rfnet6", "cifar10", 32,
                             (*SHALLOW, *FEWEST),
                             "pmpl,pmpl:field_price=0.1,pmpl:field_price=0.02", ("residual",)),
@@ -90,8 +101,6 @@ def compare(name: str, data: str) -> None:
     from rfsearch.engine.compare_plan import CompareRequest
 
     ground = GROUNDS[name]
-    if data.partition(":")[0] != ground.data:
-        raise SystemExit(f"{name} is made of {ground.data}: say --data {ground.data}:PATH")
     for form in ground.forms:
         out = WORK / f"{name}-{form}"
         request = CompareRequest(
@@ -102,6 +111,41 @@ def compare(name: str, data: str) -> None:
         print(engine.compare(request), flush=True)
         finals = [{key: row[key] for key in KEPT} for row in tables.read(out / "finals.csv")]
         tables.write(REPORT / f"{name}-{form}.csv", KEPT, finals)
+
+
+def longer(name: str, data: str) -> None:
+    """What a ground's searches found, and controls, for `LONGER` epochs, from where it stopped."""
+    for form in GROUNDS[name].forms:
+        place = REPORT / f"{name}-{form}-longer.csv"
+        done = {(row["arm"], row["search_seed"]) for row in tables.resumed(place)}
+        todo = [(name, form, data, row) for row in three_of_each(name, form)
+                if (row["arm"], row["search_seed"]) not in done]  # fmt: skip
+        for row in tables.made(trained_longer, todo, num_processes=2):
+            tables.append(place, KEPT_LONGER, row)
+            print(form, *row.values(), flush=True)
+
+
+def three_of_each(name: str, form: str) -> list[dict[str, str]]:
+    """Of the arms that are trained longer, as they were found: one network a search seed."""
+    rows = tables.read(REPORT / f"{name}-{form}.csv")
+    first = {(row["arm"], row["search_seed"]): row for row in reversed(rows)}
+    return [first[arm, seed] for arm in OF_LONGER[form] for seed in SEEDS.split(",")
+            if (arm, seed) in first]  # fmt: skip
+
+
+def trained_longer(name: str, form: str, data: str, found: dict[str, str]) -> dict[str, object]:
+    """A row."""
+    from rfsearch.engine.config import Request
+
+    ground, seed = GROUNDS[name], found["search_seed"]
+    settings = (*ground.settings, "plan.threads=1", f"plan.retrain_epochs={LONGER}")
+    request = Request(
+        backbone=ground.backbone, space=SPACES[form], seed=int(seed), data=data,
+        image_size=ground.image_size, device="cpu", assignments=settings,
+    )  # fmt: skip
+    score, seconds = trained(request, found["architecture"].split(" | "))
+    told = (found["arm"], seed, f"{score:.6f}", f"{seconds:.0f}", found["architecture"])
+    return dict(zip(KEPT_LONGER, told, strict=True))
 
 
 def page() -> str:
@@ -115,6 +159,7 @@ def page() -> str:
         for form in SPACES:
             rows = found.get((name, form))
             lines += [f"### The {form} form", "", *arms(rows), ""] if rows else []
+        lines += trained_for_longer(name)
     missing = [f"{name} ({form})" for name, ground in GROUNDS.items() for form in ground.forms
                if (name, form) not in found]  # fmt: skip
     lines += [f"Not measured yet: {', '.join(missing)}.", ""] if missing else []
@@ -127,7 +172,7 @@ def summary(found: Mapping[tuple[str, str], Rows]) -> list[str]:
     return tables.markdown(("ground", "form", "plain, %", *COMPARED), [
         (name, form, spread(plain := accuracies(rows, "plain")),
          *(above(accuracies(rows, arm), plain) for arm in COMPARED))
-        for (name, form), rows in found.items() if GROUNDS[name].arms == ARMS
+        for (name, form), rows in found.items() if GROUNDS[name].arms.startswith(ARMS)
     ])  # fmt: skip
 
 
@@ -151,6 +196,26 @@ def arms(rows: Rows) -> list[str]:
     ])  # fmt: skip
 
 
+def trained_for_longer(name: str) -> list[str]:
+    """A line for each arm and form: the same networks after both budgets, above plain's."""
+    short = {form: three_of_each(name, form) for form in OF_LONGER}
+    long = {form: tables.read(REPORT / f"{name}-{form}-longer.csv") for form in OF_LONGER}
+    plains = [accuracies(told["residual"], "plain") for told in (short, long)]
+    rows = [
+        (form, arm, len(both[1]), *map(spread, both),
+         *("" if arm == "plain" else above(*one) for one in zip(both, plains, strict=True)))
+        for form, names in OF_LONGER.items() for arm in names
+        if len((both := [accuracies(told[form], arm) for told in (short, long)])[1])
+    ]  # fmt: skip
+    if not rows:
+        return []
+    epochs = next(one for one in GROUNDS[name].settings if "retrain_epochs" in one).split("=")[1]
+    columns = ("form", "arm", "n", *(f"{told}, %" for told in (epochs, LONGER)),
+               *(f"above plain at {told}" for told in (epochs, LONGER)))  # fmt: skip
+    return [f"### The same networks after {epochs} and after {LONGER} epochs", "",
+            *tables.markdown(columns, rows), ""]  # fmt: skip
+
+
 def accuracies(rows: Rows, arm: str) -> list[float]:
     """In per cent, one for each network of an arm, or of all that hold one operator everywhere."""
     alone = arm == COMPARED[-1]
@@ -168,14 +233,16 @@ def prices(rows: Rows, arm: str) -> Iterator[str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("compare", "page"))
+    parser.add_argument("what", choices=("compare", "longer", "page"))
     parser.add_argument("ground", nargs="?", choices=tuple(GROUNDS))
     parser.add_argument("--data", default="", help="where the ground's images are")
     given = parser.parse_args()
-    if given.what == "compare":
+    if given.what != "page":
         if given.ground is None:
             parser.error(f"say which ground: {', '.join(GROUNDS)}")
-        compare(given.ground, given.data)
+        if given.data.partition(":")[0] != (kind := GROUNDS[given.ground].data):
+            parser.error(f"{given.ground} is made of {kind}: say --data {kind}:PATH")
+        {"compare": compare, "longer": longer}[given.what](given.ground, given.data)
     (REPORT / "README.md").write_text(page(), encoding="utf-8")
 
 

@@ -38,3 +38,23 @@ def test_one_operator_everywhere_is_of_the_spaces_own():
     rows = [{"arm": arm, "accuracy": accuracy} for arm, accuracy in arms.items()]
     (line,) = real_networks.summary({("cifar10", "residual"): rows})[2:]
     assert line == "| cifar10 | residual | 50.0 |  |  |  |  | +15.0 |"
+
+
+def test_the_same_networks_are_told_after_both_budgets(tmp_path, monkeypatch):
+    """Three of each arm, the first of a seed; both stand above plain's of the residual form."""
+    monkeypatch.setattr(real_networks, "REPORT", tmp_path)
+    short = {"residual": {"plain": (0.5, 0.52, 0.54), "pmpl": (0.59, 0.61, 0.6, 0.9)},
+             "paper": {"pmpl": (0.4, 0.42, 0.44)}}  # fmt: skip
+    for form, arms in short.items():
+        columns = ("arm", "search_seed", "accuracy")
+        rows = [dict(zip(columns, (arm, number % 3, value), strict=True))
+                for arm, values in arms.items() for number, value in enumerate(values)]  # fmt: skip
+        real_networks.tables.write(tmp_path / f"cifar10-{form}.csv", columns, rows)
+        later = [{**row, "accuracy": row["accuracy"] + 0.2} for row in rows[:5]]
+        real_networks.tables.write(tmp_path / f"cifar10-{form}-longer.csv", columns, later)
+    assert len(real_networks.three_of_each("cifar10", "residual")) == 6
+    plain, ours, published = real_networks.trained_for_longer("cifar10")[4:-1]
+    assert plain == "| residual | plain | 3 | 52.0 ± 2.0 | 72.0 ± 2.0 |  |  |"
+    assert ours.startswith("| residual | pmpl | 2 | 60.0 ± 1.0 | 80.0 ± 1.4 | +8.0 (")
+    assert published.startswith("| paper | pmpl | 3 | 42.0 ± 2.0 | 62.0 ± 2.0 | -10.0 (")
+    assert real_networks.trained_for_longer("imagenette") == []
