@@ -45,10 +45,11 @@ def test_the_same_networks_are_told_after_both_budgets(tmp_path, monkeypatch):
     monkeypatch.setattr(real_networks, "REPORT", tmp_path)
     short = {"residual": {"plain": (0.5, 0.52, 0.54), "pmpl": (0.59, 0.61, 0.6, 0.9)},
              "paper": {"pmpl": (0.4, 0.42, 0.44)}}  # fmt: skip
+    columns = ("arm", "search_seed", "accuracy")
     for form, arms in short.items():
-        columns = ("arm", "search_seed", "accuracy")
-        rows = [dict(zip(columns, (arm, number % 3, value), strict=True))
+        told = [(arm, number % 3, value)
                 for arm, values in arms.items() for number, value in enumerate(values)]  # fmt: skip
+        rows = [dict(zip(columns, one, strict=True)) for one in told]
         real_networks.tables.write(tmp_path / f"cifar10-{form}.csv", columns, rows)
         later = [{**row, "accuracy": row["accuracy"] + 0.2} for row in rows[:5]]
         real_networks.tables.write(tmp_path / f"cifar10-{form}-longer.csv", columns, later)
