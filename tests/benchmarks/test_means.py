@@ -47,8 +47,11 @@ def test_the_same_networks_are_told_after_both_budgets(tmp_path, monkeypatch):
              "paper": {"pmpl": (0.4, 0.42, 0.44)}}  # fmt: skip
     columns = ("arm", "search_seed", "accuracy")
     for form, arms in short.items():
-        told = [(arm, number % 3, value)
-                for arm, values in arms.items() for number, value in enumerate(values)]  # fmt: skip
+        told = [
+            (arm, number % 3, value)
+            for arm, values in arms.items()
+            for number, value in enumerate(values)
+        ]
         rows = [dict(zip(columns, one, strict=True)) for one in told]
         real_networks.tables.write(tmp_path / f"cifar10-{form}.csv", columns, rows)
         later = [{**row, "accuracy": row["accuracy"] + 0.2} for row in rows[:5]]
