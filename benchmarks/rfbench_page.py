@@ -128,10 +128,10 @@ def _logs(table: Table, most: int) -> tuple[Any, Any]:
 def supernets(table: Table, replays: Replays) -> list[str]:
     """What each found, and what random search and tpe had by then."""
     columns = ("strategy", "epochs", "searches", "seconds", "test accuracy, %", "regret",
-               "regret by pairs", "mean rank", "τ of p", "random at its cost",
-               "tpe at its cost")  # fmt: skip
-    pairs = smoothed(table)
-    rows = [[*arm, *of_supernet(rows, table, pairs, replays)]
+               "above the default's", "regret by pairs", "mean rank", "τ of p",
+               "random at its cost", "tpe at its cost")  # fmt: skip
+    pairs, default = smoothed(table), regrets(table, rfbench_search.by_default())
+    rows = [[*arm, *of_supernet(rows, table, pairs, default, replays)]
             for arm, rows in rfbench_search.by_arm().items()]  # fmt: skip
     return tables.markdown(columns, rows)
 
@@ -180,7 +180,11 @@ def trained_again(table: Table) -> list[str]:
 
 
 def of_supernet(
-    rows: list[dict[str, str]], table: Table, pairs: dict[Any, float], replays: Replays
+    rows: list[dict[str, str]],
+    table: Table,
+    pairs: dict[Any, float],
+    default: list[float],
+    replays: Replays,
 ) -> list[object]:
     """One row of them, behind its names."""
     order = sorted(table.rows, key=table.accuracy, reverse=True)
@@ -191,8 +195,10 @@ def of_supernet(
     taus = [known for row in rows if (known := tau_of_p(table, row["p"])) is not None]
     below = max(pairs.values()) - np.array([pairs[one] for one in found])
     equal = [at_cost(*replays[other], seconds) for other in ("random", "tpe")]
-    told = [spread(one, 2) for one in (values, 100 * table.best() - values, below)]
-    return [len(rows), f"{seconds:.0f}", *told, f"{rank:.0f}", spread(taus, 2), *equal]
+    regret = regrets(table, rows)
+    return [len(rows), f"{seconds:.0f}", spread(values, 2), spread(regret, 2),
+            above(regret, default), spread(below, 2), f"{rank:.0f}", spread(taus, 2),
+            *equal]  # fmt: skip
 
 
 def controls(table: Table) -> list[str]:

@@ -99,6 +99,13 @@ def by_arm(*, confirming: bool = False) -> dict[tuple[str, str], list[dict[str, 
     return {one: found for one, found in told.items() if found}
 
 
+def by_default() -> list[dict[str, str]]:
+    """All searches of the first of `CONFIRMED`."""
+    default = next((arm, stages) for arm, told in CONFIRMED.items() for stages in told)
+    return [row for confirming in (False, True)
+            for row in by_arm(confirming=confirming).get(default, [])]  # fmt: skip
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

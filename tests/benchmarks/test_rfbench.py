@@ -132,8 +132,9 @@ def test_a_supernet_stands_beside_strategies_at_its_cost():
     table = made(dict(zip(NETWORKS, (0.2, 0.5, 0.6, 0.8), strict=True)))
     rows = [{"architecture": one, "seconds": "8.1", "p": ""} for one in ("1-1", "0-1")]
     pairs = dict(zip(NETWORKS, (20.0, 55.0, 60.0, 75.0), strict=True))
-    assert rfbench_page.of_supernet(rows, table, pairs, REPLAYS) == [
-        2, "8", "65.00 ± 21.21", "15.00 ± 21.21", "10.00 ± 14.14", "2", "", "3.00", "4.00",
+    assert rfbench_page.of_supernet(rows, table, pairs, [40.0], REPLAYS) == [
+        2, "8", "65.00 ± 21.21", "15.00 ± 21.21", "-25.0", "10.00 ± 14.14", "2", "", "3.00",
+        "4.00",
     ]  # fmt: skip
 
 
@@ -150,6 +151,8 @@ def test_a_search_that_was_best_is_told_by_other_seeds(tmp_path, monkeypatch):
     for name in ("CONFIRMED", "SUPERNETS"):
         monkeypatch.setattr(rfbench_search, name, dict.fromkeys(arms, ("a",)))
     assert [len(rows) for rows in rfbench_search.by_arm().values()] == [1, 1]
+    found = [row["architecture"] for row in rfbench_search.by_default()]
+    assert found == ["1-1", "0-1", "1-0"]
     first, second = rfbench_page.searched_again(table, REPLAYS)[2:]
     assert first == "| pmpl | a | 2 | 8 ± 0 | 25.00 ± 7.07 |  | 3.00 | 4.00 | 16.67 ± 15.28 |"
     assert second.startswith("| pmpl-all | a | 2 | 8 ± 0 | 10.00 ± 14.14 | -15.0 (")
