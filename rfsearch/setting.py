@@ -19,7 +19,7 @@ class Limits:
     """What a value may be: one of some words, or a number in a range.
 
     >>> print(Limits(above=0), Limits(least=2), Limits(least=0, below=1), sep="; ")
-    more than 0; 2 or more; in [0, 1)
+    more than 0; 2 or more; 0 or more and below 1
     """
 
     least: float = -math.inf
@@ -34,7 +34,7 @@ class Limits:
         if self.most < math.inf:
             return f"from {self.least:g} to {self.most:g}"
         if self.below < math.inf:
-            return f"in [{self.least:g}, {self.below:g})"
+            return f"{self.least:g} or more and below {self.below:g}"
         return f"more than {self.above:g}" if self.above > -math.inf else f"{self.least:g} or more"
 
     def check(self, name: str, value: Any) -> None:

@@ -299,7 +299,7 @@ def test_a_wrong_configuration(path, value, named, config, told, changed):
 VALUES = [
     ("recipe.lr", 0, "recipe.lr must be more than 0"),
     ("recipe.clip", -1, "recipe.clip must be more than 0"),
-    ("recipe.momentum", 1, "recipe.momentum must be in [0, 1)"),
+    ("recipe.momentum", 1, "recipe.momentum must be 0 or more and below 1"),
     ("recipe.weight_decay", -1, "recipe.weight_decay must be 0 or more"),
     ("recipe.class_weights", "even", "recipe.class_weights 'even'"),
     ("recipe.batch_size", 1, "recipe.batch_size must be 2 or more"),

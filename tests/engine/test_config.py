@@ -199,7 +199,7 @@ def test_the_stem_follows_the_image_size():
         ({"assignments": ("pmpl.null=noise",)}, r"pmpl\.null 'noise'"),
         ({"assignments": ("plan.search_epochs=0",)}, r"plan\.search_epochs must be 1 or more"),
         ({"assignments": ("pmpl.alpha_every=0",)}, r"pmpl\.alpha_every must be 1 or more"),
-        ({"assignments": ("pmpl.average=1",)}, r"pmpl\.average must be in \[0, 1\)"),
+        ({"assignments": ("pmpl.average=1",)}, r"pmpl\.average must be 0 or more and below 1"),
         ({"caps": (("macs", 1e6),), "assignments": ("pmpl.deadline=pair",)}, "caps do not count"),
         ({"assignments": ("recipe.lr=-1",)}, r"recipe\.lr must be more than 0"),
         ({"assignments": ("augment.shift=-1",)}, "augment.shift must be 0 or more"),
