@@ -70,10 +70,10 @@ class Ground:
 
 
 FEW = ("plan.images=4000", "plan.retrain_epochs=8")
-SHORT = ("plan.warmup_epochs=6",)
-"""What two cores can pay; RF-Bench does not tell a short warm-up (7+14+3) from a long one."""
-SMALL = ("plan.width=0.5", *FEW, *SHORT, *CONTROLS)
-WHOLE = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=16", *SHORT, *CONTROLS)
+CHEAP = ("compare.least_trials=10", "sampling.startup=5")
+"""As many trials as a search by PMPL costs, and not thirty, which would cost three of them."""
+SMALL = ("plan.width=0.5", *FEW, *CHEAP, *CONTROLS)
+WHOLE = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=16", *CHEAP, *CONTROLS)
 SHALLOW = ("plan.width=0.5", *FEW)
 GROUNDS = {
     "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL),
@@ -82,7 +82,7 @@ GROUNDS = {
                          WHOLE),
     "imagenette-low": Ground("low resolution", "mobilenetv2", "imagefolder", 32, WHOLE),
     "cifar10-narrow": Ground("a narrow network", "mobilenetv2", "cifar10", 32,
-                             ("plan.width=0.25", *FEW, *SHORT, *CONTROLS)),
+                             ("plan.width=0.25", *FEW, *CHEAP, *CONTROLS)),
     "cifar10-shallow": Ground("a shallow network", "rfnet6", "cifar10", 32,
                               (*SHALLOW, *CONTROLS), "pmpl,tpe,random"),
     "cifar10-price": Ground("a price on fields, there", "rfnet6", "cifar10", 32,
