@@ -30,6 +30,9 @@ def test_forms_are_compared_at_the_same_budget():
                                         ("30", "pooling", ".9"), ("30", "pmpl", ".95"))
     ]  # fmt: skip
     assert longer_training.paper_above(rows, "max 3", (10, 30)) == ["max 3", "-30.0", "+5.0"]
+    plain = {"epochs": "30", "space": "pooling", "operator": "identity", "accuracy": ".8"}
+    told = longer_training.above_plain([*rows, plain], ("pmpl", "max 3"), (10, 30))
+    assert told == ["paper, max 3 everywhere", "", "+15.0"]
 
 
 def test_one_operator_everywhere_is_of_the_spaces_own():
