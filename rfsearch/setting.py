@@ -16,7 +16,7 @@ NEEDED: Any = MISSING
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a value may be: one of some words, or a number in a range.
+    """What a value may be: one of some words, or a number in a range, which is told in words.
 
     >>> print(Limits(above=0), Limits(least=2), Limits(least=0, below=1), sep="; ")
     more than 0; 2 or more; 0 or more and below 1
@@ -29,8 +29,6 @@ class Limits:
     among: Collection[str] = ()
 
     def __str__(self) -> str:
-        if self.among:
-            return f"one of {', '.join(self.among)}"
         if self.most < math.inf:
             return f"from {self.least:g} to {self.most:g}"
         if self.below < math.inf:
@@ -44,7 +42,7 @@ class Limits:
                 raise unknown(name, value, self.among)
         elif self != ANY and not (self.least <= value <= self.most
                                   and self.above < value < self.below):  # fmt: skip
-            raise UserError(f"{name} must be {self}, not {value:g}")
+            raise UserError(f"{name} must be {self}, not {value}")
 
 
 ANY = Limits()
