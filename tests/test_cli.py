@@ -617,6 +617,8 @@ def test_settings_list_every_key_within_the_terminal(monkeypatch, columns):
     lines = invoke("settings").stdout.splitlines()
     told = {line.split()[0] for line in lines if line.startswith("  ")}
     assert {key.name for key in (*all_keys(), *keys_of(OF_EXPORT))} <= told
+    assert "  --data digits: plan.image_size=48 (quick), 64 (standard), 64 (paper)" in lines
+    assert "  --data cifar10: plan.image_size=32" in lines
     assert max(map(len, lines)) <= min(max(columns, 75), 100)
 
 
