@@ -36,7 +36,7 @@ def verdict(records: Records) -> Verdict:
     return Verdict(
         headline=_headline(records),
         interval=_interval(records),
-        seeds=_seeds(records.difference.num_seeds),
+        seeds=_seeds(records.difference.num_seeds) + _length(records),
         cost=cost(records.networks["plain"], records.networks["found"]),
         choices=_choices(records),
         tone=tone(records.difference),
@@ -102,6 +102,17 @@ def _seeds(num_seeds: int) -> str:
     return (
         f"One search seed, {quantities.spelled(num_seeds)} trainings of each network. Another "
         "search can come out differently, so nothing here says how good the method is on average."
+    )
+
+
+def _length(records: Records) -> str:
+    """Of a gain, how briefly both were trained: published ones of ours went (reports/longer)."""
+    epochs = (records.config.get("plan") or {}).get("retrain_epochs")
+    if tone(records.difference) != "above" or not epochs:
+        return ""
+    return (
+        f" Both were trained for {plural(epochs, 'epoch')}, and a gain of short training can go "
+        "with longer: try a larger plan.retrain_epochs before you build on it."
     )
 
 

@@ -21,6 +21,7 @@ def test_found_above(make_run):
     assert "2,000 untouched test images from 359 independent sources" in found.interval
     assert "+0.4 to +5.3 points" in found.interval
     assert found.seeds.startswith("One seed:")
+    assert "Both were trained for twelve epochs, and a gain of short training can go" in found.seeds
     assert "better" not in " ".join(vars(found).values())
 
 
@@ -34,6 +35,7 @@ def test_interval_over_zero_tells_nothing_apart(make_run):
     found = said(make_run(found=(0.91,), plain=(0.90,), interval=(-0.01, 0.03)))
     assert "does not tell the two networks apart" in found.interval
     assert found.tone == "level"
+    assert "short training" not in found.seeds
 
 
 def test_equal_scores(make_run):
