@@ -10,6 +10,8 @@ from rfsearch.reporting.quantities import percent, plural, points, signed, spell
 
 NAMES = {"random": "random search", RANDOM_NETWORKS: "the mean of random networks",
          PLAIN: "the plain backbone"}  # fmt: skip
+WIDE = 0.02
+"""Standard deviation of plain's score above which a budget is doubted."""
 
 
 def headline(contrasts: Sequence[Contrast], num_seeds: int) -> str:
@@ -67,9 +69,23 @@ def doubts(
         found.append(
             "Intervals over so few seeds are wide and rest on the normality of the differences."
         )
+    found += _trained_briefly(results)
     failed = [(one.name, one.trials[2]) for one in results if one.trials and one.trials[2]]
     found += [f"Of the trials of {name}, {spelled(count)} failed." for name, count in failed]
     return found
+
+
+def _trained_briefly(results: Sequence[ArmResult]) -> list[str]:
+    """One sentence where trainings of plain lie apart: by longer ones of ours they came together,
+    and gains went (reports/longer)."""
+    apart = next((one.summary.sd for one in results if one.name == PLAIN), None)
+    if apart is None or apart <= WIDE:
+        return []
+    return [
+        f"Trainings of plain lie {100 * apart:.1f} points apart (sd): networks trained so "
+        "briefly may differ in how fast they learn and not in what they reach. Try a larger "
+        "plan.retrain_epochs."
+    ]
 
 
 def _ranks_like_chance(rankings: Sequence[Ranking]) -> list[str]:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from rfsearch.reporting import compare_data, compare_verdict
-from rfsearch.reporting.compare_data import Ranking
+from rfsearch.reporting.compare_data import ArmResult, Ranking
 from rfsearch.reporting.compare_figures import folded
-from rfsearch.reporting.compare_statistics import Agreement, Contrast
+from rfsearch.reporting.compare_statistics import Agreement, Contrast, summarise
 
 
 def ranking(name, tau, low):
@@ -28,6 +28,17 @@ def test_weak_scores_are_told_in_one_sentence():
     (told,) = compare_verdict.doubts([], rankings[:2], [])
     assert "the supernet of pmpl, seed 0 does not rank" in told
     assert compare_verdict.doubts([], rankings[1:2], []) == []
+
+
+def test_a_budget_is_doubted_where_trainings_of_plain_lie_apart():
+    def plain(scores):
+        by_seed = dict(enumerate(scores))
+        return ArmResult("plain", "control", by_seed, summarise(scores), None, None, None, "")
+
+    (told,) = compare_verdict.doubts([plain([0.79, 0.83, 0.89])], [], [])
+    assert told.startswith("Trainings of plain lie 5.0 points apart (sd): networks trained so")
+    assert compare_verdict.doubts([plain([0.95, 0.96, 0.97])], [], []) == []
+    assert compare_verdict.doubts([plain([0.9])], [], []) == []
 
 
 def test_no_reason_is_given_that_an_arm_may_not_have():

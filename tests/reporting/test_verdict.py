@@ -21,7 +21,7 @@ def test_found_above(make_run):
     assert "2,000 untouched test images from 359 independent sources" in found.interval
     assert "+0.4 to +5.3 points" in found.interval
     assert found.seeds.startswith("One seed:")
-    assert "Both were trained for twelve epochs, and a gain of short training can go" in found.seeds
+    assert "for twelve epochs, and a gain of short training can go with longer" in found.seeds
     assert "better" not in " ".join(vars(found).values())
 
 
