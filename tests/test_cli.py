@@ -823,13 +823,13 @@ WRONG = {
     "--set recipe.batch_size=0": ["recipe.batch_size", "2 or more"],
     "--set recipe.batch_size=1": ["recipe.batch_size", "2 or more"],
     "--set pmpl.alpha_batch=-1": ["pmpl.alpha_batch", "2 or more"],
-    "--set pmpl.alpha_every=0": ["pmpl.alpha_every", "more than 0"],
+    "--set pmpl.alpha_every=0": ["pmpl.alpha_every", "1 or more"],
     "--set pmpl.deadline=never": ["pmpl.deadline", "argmax, pair"],
     "--set recipe.lr=0": ["recipe.lr", "more than 0"],
     "--set augment.shift=-1": ["shift", "0 or more"],
-    "--set augment.padding=none": ["padding", "reflect or zero"],
+    "--set augment.padding=none": ["padding", "reflect, zero"],
     "--set digits.min_size=99": ["min_size <= max_size"],
-    "--set digits.test_images=0": ["at least one image"],
+    "--set digits.test_images=0": ["digits.test_images", "1 or more"],
     "--set backbone.stem=large": ["backbone.stem", "'large'"],
     "--set slots.include=features.2": ["'features.2'", "features.2.conv.1.0"],
     "--set slots.exclude=all": ["'all'", "features.17.conv.1.0"],
@@ -853,7 +853,7 @@ WRONG = {
         )
     },
     **{
-        f"--set plan.{name}=0": [f"plan.{name}", "more than 0"]
+        f"--set plan.{name}=0": [f"plan.{name}", "1 or more"]
         for name in ("width", "search_epochs", "retrain_epochs", "retrain_seeds")
     },
     "--out file": ["--out file", "name a folder"],
@@ -950,7 +950,7 @@ WRONG_ELSEWHERE = {
     "optimize resnet18 --level stage --budget quik": ["unknown budget 'quik'", "quick"],
     "optimize resnet18 --level stage --set plan.images=64": ["goes with --retrain"],
     "optimize resnet18 --level stage --retrain --set pmpl.threshold=1": ["plan.retrain_epochs"],
-    "optimize resnet18 --level stage --retrain --set plan.retrain_seeds=0": ["more than 0, not 0"],
+    "optimize resnet18 --level stage --retrain --set plan.retrain_seeds=0": ["1 or more, not 0"],
     "optimize resnet18 --level stage --retrain --data digitz": ["unknown data 'digitz'"],
     "optimize resnet18 --level stage --image-size 16 --retrain --set plan.images=16": [
         "fewer than a batch of 32",
