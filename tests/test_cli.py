@@ -852,9 +852,10 @@ WRONG = {
             "threads",
         )
     },
+    "--set plan.width=0": ["plan.width", "more than 0"],
     **{
         f"--set plan.{name}=0": [f"plan.{name}", "1 or more"]
-        for name in ("width", "search_epochs", "retrain_epochs", "retrain_seeds")
+        for name in ("search_epochs", "retrain_epochs", "retrain_seeds")
     },
     "--out file": ["--out file", "name a folder"],
     "--out file/below": ["--out file/below", "cannot be written"],
