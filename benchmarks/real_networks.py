@@ -164,7 +164,8 @@ def page() -> str:
                if (name, form) not in found]  # fmt: skip
     lines += [f"Not measured yet: {', '.join(missing)}.", ""] if missing else []
     return "\n".join([*lines, "Made by `python benchmarks/real_networks.py compare GROUND --data "
-                      "NAME:PATH` for each ground."]) + "\n"  # fmt: skip
+                      "NAME:PATH` for each ground, and `longer` in place of "
+                      "`compare` where a table says so."]) + "\n"  # fmt: skip
 
 
 def summary(found: Mapping[tuple[str, str], Rows]) -> list[str]:
