@@ -96,13 +96,15 @@ COMPARED = ("pmpl", "tpe", "random", "random networks", "one operator everywhere
 
 
 def compare(name: str, data: str) -> None:
-    """Both forms on a ground, from where they stopped, to reports/real."""
+    """The forms of a ground whose tables are not in reports/real yet, from where they stopped."""
     from rfsearch.engine import compare as engine
     from rfsearch.engine.compare_plan import CompareRequest
 
     ground = GROUNDS[name]
     for form in ground.forms:
-        out = WORK / f"{name}-{form}"
+        place, out = REPORT / f"{name}-{form}.csv", WORK / f"{name}-{form}"
+        if place.exists():
+            continue
         request = CompareRequest(
             strategies=ground.arms, seeds=SEEDS, backbone=ground.backbone, space=SPACES[form],
             data=data, image_size=ground.image_size, device="cpu", out=out,
@@ -110,7 +112,7 @@ def compare(name: str, data: str) -> None:
         )  # fmt: skip
         print(engine.compare(request), flush=True)
         finals = [{key: row[key] for key in KEPT} for row in tables.read(out / "finals.csv")]
-        tables.write(REPORT / f"{name}-{form}.csv", KEPT, finals)
+        tables.write(place, KEPT, finals)
 
 
 def longer(name: str, data: str) -> None:

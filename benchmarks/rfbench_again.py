@@ -15,6 +15,7 @@ from typing import Any
 
 import rfbench
 import rfbench_search
+import rfbench_shortlist
 import tables
 from rfsearch.strategies.tabular import Indices, Table, name, of_name, read_table
 
@@ -31,11 +32,13 @@ COLUMNS = ("architecture", "seed", "test_accuracy")
 
 
 def networks() -> list[Indices]:
-    """The convolution everywhere, what was found, the most often first, and the table's best."""
+    """The convolution everywhere, what was found, the most often first, the table's best, and
+    what the default and trials behind it end in."""
     table, arms = read_table(rfbench.REPORT, rfbench.TABLE), rfbench_search.by_arm()
     found = Counter(of_name(row["architecture"]) for arm in ARMS for row in arms[arm])
     control = (0,) * len(table.shape.slots)
-    return list(dict.fromkeys([control, *(one for one, _ in found.most_common()), *best(table)]))
+    ours = [one for one, _ in found.most_common()]
+    return list(dict.fromkeys([control, *ours, *best(table), *rfbench_shortlist.found(table)]))
 
 
 def best(table: Table) -> list[Indices]:

@@ -15,11 +15,12 @@ import rfbench
 import rfbench_again
 import rfbench_replay
 import rfbench_search
+import rfbench_shortlist
 import rfbench_static
 import tables
 from means import above, spread
 from ranks import tau
-from rfbench_replay import Replays
+from rfbench_replay import Replays, at_cost
 from rfsearch.strategies.tabular import Table, of_name, read_table
 
 MARKS = (5, 10, 20, 40)
@@ -39,6 +40,8 @@ def page() -> str:
         ["## Controls"], controls(table),
         ["## Supernets"], supernets(table, replays),
         ["## Searched again"], searched_again(table, replays),
+        ["## Then trials, by replay"],
+        tables.markdown(rfbench_shortlist.COLUMNS, rfbench_shortlist.rows(table, replays)),
         ["## Trained again"], trained_again(table),
         [f"## Strategies that sample, {len(replays['random'][0])} replays each"],
         black_boxes(replays),
@@ -154,7 +157,7 @@ def searched_again(table: Table, replays: Replays) -> list[str]:
 def regrets(table: Table, rows: list[dict[str, str]]) -> list[float]:
     """Of what each search found, in points."""
     best = table.best()
-    return [100 * (best - table.accuracy(of_name(row["architecture"]))) for row in rows]
+    return [100 * (best - table.accuracy(one)) for one in networks(rows)]
 
 
 def trained_again(table: Table) -> list[str]:
@@ -165,8 +168,11 @@ def trained_again(table: Table) -> list[str]:
         ("best of the table", ""): best[:1],
         (f"the {len(best)} best of the table", ""): best,
         (f"{table.about['operators'][0]} everywhere", ""): [(0,) * len(table.shape.slots)],
-        **{arm: [of_name(row["architecture"]) for row in arms[arm]] for arm in rfbench_again.ARMS},
-    }
+        **{arm: networks(arms[arm]) for arm in rfbench_again.ARMS},
+        ("the default's", "16+8+4"): networks(rfbench_search.by_default()),
+        (f"the default's, then {rfbench_shortlist.MARKS[-1]} trials", "16+8+4"):
+            rfbench_shortlist.found(table),
+    }  # fmt: skip
     rows = [
         [*group, len(found), len(set(found)), min(len(again[one]) for one in found),
          spread([100 * table.accuracy(one) for one in found], 2),
@@ -179,6 +185,11 @@ def trained_again(table: Table) -> list[str]:
     return tables.markdown(columns, rows)
 
 
+def networks(rows: Sequence[dict[str, str]]) -> list[Any]:
+    """What searches found."""
+    return [of_name(row["architecture"]) for row in rows]
+
+
 def of_supernet(
     rows: list[dict[str, str]],
     table: Table,
@@ -188,7 +199,7 @@ def of_supernet(
 ) -> list[object]:
     """One row of them, behind its names."""
     order = sorted(table.rows, key=table.accuracy, reverse=True)
-    found = [of_name(row["architecture"]) for row in rows]
+    found = networks(rows)
     values = 100 * np.array([table.accuracy(one) for one in found])
     seconds = float(np.mean([float(row["seconds"]) for row in rows]))
     rank = np.mean([order.index(one) + 1 for one in found])
@@ -233,17 +244,6 @@ def black_boxes(told: Replays) -> list[str]:
         for strategy, (regret, spent) in told.items()
     ]  # fmt: skip
     return tables.markdown(columns, rows)
-
-
-def at_cost(regret: Any, spent: Any, seconds: float) -> str:
-    """Mean regret of a strategy that samples when so many seconds are gone."""
-    num = trials_within(spent, seconds)
-    return f"{np.mean([line[n - 1] for line, n in zip(regret, num, strict=True)]):.2f}"
-
-
-def trials_within(spent: Any, seconds: float) -> Any:
-    """How many trials of each search were begun within so many seconds, at least one."""
-    return np.maximum((spent < seconds).sum(axis=1), 1)
 
 
 def tau_of_p(table: Table, told: str) -> float | None:

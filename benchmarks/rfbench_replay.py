@@ -67,6 +67,17 @@ def read() -> Replays:
     return found
 
 
+def at_cost(regret: Any, spent: Any, seconds: float) -> str:
+    """Mean regret of a strategy that samples when so many seconds are gone."""
+    num = trials_within(spent, seconds)
+    return f"{np.mean([line[n - 1] for line, n in zip(regret, num, strict=True)]):.2f}"
+
+
+def trials_within(spent: Any, seconds: float) -> Any:
+    """How many trials of each search were begun within so many seconds, at least one."""
+    return np.maximum((spent < seconds).sum(axis=1), 1)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -268,10 +268,10 @@ def run(
         str,
         typer.Option(
             metavar="NAME",
-            help="How to look for an architecture: pmpl, darts, random-shared, random, tpe, gp, "
-            "nsga2, asha, evolution, nni-darts, nni-gumbel, nni-tpe, nni-random, nni-evolution; "
-            "to take pmpl apart: pmpl-all, pmpl-paths, pmpl-mixed, pmpl-tau, pmpl-one-norm, "
-            "pmpl-masked, pmpl-subset, pmpl-sampled.",
+            help="How to look for an architecture: pmpl, pmpl-trials, darts, random-shared, "
+            "random, tpe, gp, nsga2, asha, evolution, nni-darts, nni-gumbel, nni-tpe, nni-random, "
+            "nni-evolution; to take pmpl apart: pmpl-all, pmpl-paths, pmpl-mixed, pmpl-tau, "
+            "pmpl-one-norm, pmpl-masked, pmpl-subset, pmpl-sampled.",
         ),
     ] = "pmpl",
     space: Annotated[

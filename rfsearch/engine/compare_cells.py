@@ -36,6 +36,7 @@ from rfsearch.strategies import Strategy
 from rfsearch.strategies.attempt import proxy_fit
 from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl_search import PMPLSearch
+from rfsearch.strategies.shortlist import Shortlist
 from rfsearch.strategies.supernets import scorable
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training import checkpoint
@@ -133,7 +134,8 @@ def carry_out_cell(run: Run, cell: Cell, networks: Sequence[Architecture]) -> No
 
 def watch(run: Run, strategy: Strategy, line: dict[str, Any]) -> None:
     """Keep a supernet's weights while nothing is frozen: as the first freeze finds them."""
-    if isinstance(strategy, PMPLSearch | HeldPMPL | OneShot) and not line["frozen"]:
+    supernets = (PMPLSearch, HeldPMPL, OneShot, Shortlist)
+    if isinstance(strategy, supernets) and line.get("frozen") == {}:
         checkpoint.save(run.folder.checkpoint / OPEN, {"network": strategy.supernet.state_dict()})
 
 

@@ -89,7 +89,7 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
 
 def _arm(word: str) -> Arm:
     strategy, *changes = word.split(":")
-    group = "pmpl" if strategies.entry(strategy).spends == "epochs" else "sampling"
+    group = "pmpl" if strategies.entry(strategy).of_pmpl else "sampling"
     if wrong := [change for change in changes if "=" not in change]:
         raise UserError(f"--strategies: {wrong[0]!r} is no KEY=VALUE, as in pmpl:threshold=0.3")
     return Arm(word, strategy, tuple(f"{group}.{change}" for change in changes))

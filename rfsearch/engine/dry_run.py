@@ -18,9 +18,11 @@ from rfsearch.engine.run import (
 )
 from rfsearch.engine.threads import half, threads
 from rfsearch.spaces import Architecture
+from rfsearch.strategies import Strategy
 from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.sampled import Sampled
+from rfsearch.strategies.shortlist import Shortlist
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training.processes import precision_of
 
@@ -76,13 +78,14 @@ def estimate(run: Run) -> Estimate:
 def sizes(run: Run) -> tuple[int, int, int]:
     """Steps of the search, those on alpha, and parameters of what it keeps in checkpoints."""
     plan, searching = run.config.plan, new_search(run)
-    if isinstance(searching, HeldPMPL):
+    trial_steps = _trial_steps(searching, plan)
+    if isinstance(searching, HeldPMPL | Shortlist):
         searching = searching.search
     if isinstance(searching, PMPLSearch):
         steps = searching.alternation.steps
         alpha_steps = plan.search_epochs * -(-steps // searching.settings.alpha_every)
         params = sum(p.numel() for p in searching.supernet.parameters())
-        return plan.supernet_epochs * steps, alpha_steps, params
+        return plan.supernet_epochs * steps + trial_steps, alpha_steps, params
     if isinstance(searching, OneShot):
         steps = searching.steps
         alpha_steps = (plan.supernet_epochs - plan.warmup_epochs) * steps
@@ -91,9 +94,18 @@ def sizes(run: Run) -> tuple[int, int, int]:
     task = searching.task  # type: ignore[attr-defined]
     params = sum(p.numel() for p in task.network(task.choices(task.filled), 0).parameters())
     if isinstance(searching, Sampled):
-        steps = plan.proxy_epochs * (len(searching.images) // task.recipe.batch_size)
-        return plan.trials * steps, 0, params
+        return trial_steps, 0, params
     return plan.supernet_epochs * searching.steps, 0, 8 * params  # type: ignore[attr-defined]
+
+
+def _trial_steps(searching: Strategy, plan: Plan) -> int:
+    """Of all cheap trainings of a strategy; 0 where it has none."""
+    if isinstance(searching, Shortlist):
+        searching = searching.new_trials(searching.task.filled)
+    if not isinstance(searching, Sampled):
+        return 0
+    steps = len(searching.images) // searching.task.recipe.batch_size
+    return plan.trials * plan.proxy_epochs * steps
 
 
 def _retrainings(run: Run, plan: Plan) -> list[Phase]:

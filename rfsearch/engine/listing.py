@@ -175,8 +175,9 @@ def describe_plan(config: Config, estimate: Estimate) -> str:
 
 
 def _titled(phase: Phase, config: Config) -> str:
-    trials = phase.name == "search" and strategies.entry(config.strategy).spends == "trials"
-    return "search (trials)" if trials else phase.name
+    counted = {"epochs": "", "trials": " (trials)", "both": " (and trials)"}
+    spends = strategies.entry(config.strategy).spends
+    return f"search{counted[spends]}" if phase.name == "search" else phase.name
 
 
 def told_machine(config: Config, environment: Mapping[str, Any]) -> str:
@@ -209,12 +210,11 @@ def headline(config: Config) -> str:
 
 def _search_of(config: Config) -> str:
     """The search of a plan in words: epochs of a supernet, trials, or first one then the other."""
-    plan = config.plan
+    plan, entry = config.plan, strategies.entry(config.strategy)
     epochs = f"{plan.warmup_epochs}+{plan.search_epochs}+{plan.adapt_epochs} epochs of search"
     trials = f"{plan.trials} trials of {plan.proxy_epochs} epochs on {plan.proxy_images} images"
-    scored = f"{plan.supernet_epochs} epochs of search, {plan.trials} networks scored"
-    kind = strategies.entry(config.strategy).spends
-    return {"epochs": epochs, "trials": trials, "both": scored}[kind]
+    then = trials if entry.trains_trials else f"{plan.trials} networks scored"
+    return {"epochs": epochs, "trials": trials, "both": f"{epochs}, {then}"}[entry.spends]
 
 
 def table(rows: Sequence[Row]) -> str:

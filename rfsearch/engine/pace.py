@@ -20,6 +20,7 @@ from rfsearch.strategies.nni_oneshot import OneShot
 from rfsearch.strategies.pmpl_search import PMPLSearch
 from rfsearch.strategies.proposal import Proposer, Tried
 from rfsearch.strategies.sampled import Sampled
+from rfsearch.strategies.shortlist import Shortlist
 from rfsearch.strategies.supernets import RandomShared
 from rfsearch.strategies.within import HeldPMPL
 from rfsearch.training.batches import epoch_batches
@@ -74,11 +75,13 @@ def long(run: Run) -> Run:
 
 def pace(run: Run) -> Pace:
     """Time the pieces of the run's search; nothing is written."""
-    searching = new_search(long(run))
-    if isinstance(searching, HeldPMPL):
+    searching, trial = new_search(long(run)), 0.0
+    if isinstance(searching, Shortlist):
+        trial = _sampled(searching.new_trials(searching.task.filled), run).trial
+    if isinstance(searching, HeldPMPL | Shortlist):
         searching = searching.search
     if isinstance(searching, PMPLSearch):
-        return Pace(supernet_seconds(searching, run))
+        return Pace(supernet_seconds(searching, run), trial)
     if isinstance(searching, RandomShared):
         return _shared(searching, run)
     if isinstance(searching, OneShot):
@@ -209,9 +212,9 @@ def equal_budget(
 def _spending(seconds: float, pace: Pace, plan: Plan, kind: str) -> Plan:
     if kind == "trials":
         return replace(plan, trials=max(1, int(seconds / pace.trial)))
-    if kind == "both":
-        trials = plan.trials
-        factor = (seconds - trials * pace.trial) / pace.once
+    if kind == "both":  # as many times the plan's trials as its epochs
+        plan = replace(plan, trials=max(1, int(plan.trials * seconds / pace.seconds(plan))))
+        factor = (seconds - plan.trials * pace.trial) / pace.once
     else:
         factor = seconds / pace.once
     stretched = stretch(plan, max(factor, 0.0))

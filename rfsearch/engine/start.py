@@ -159,7 +159,7 @@ def prepare(
                 f"fewer than a batch of {batch}; use --set {key}=N"
             )
     check_classes(config.group(MetricSettings).name, len(dataset.classes), config.data)
-    if strategies.entry(config.strategy).spends == "trials":
+    if strategies.entry(config.strategy).trains_trials:
         check_proxy(config)
     placed = together or fabric(config.device, config.plan.precision)
     if config.plan.precision == "bfloat16" and together:

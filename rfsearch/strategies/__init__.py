@@ -47,7 +47,17 @@ class Entry:
     @property
     def mixes(self) -> bool:
         """Whether it runs mixtures of all candidates; others run one of them, or are NNI's."""
-        return self.factory == _PMPL
+        return self.factory in (_PMPL, _SHORTLIST)
+
+    @property
+    def of_pmpl(self) -> bool:
+        """Whether settings of `pmpl` make a difference to it."""
+        return self.spends == "epochs" or self.factory == _SHORTLIST
+
+    @property
+    def trains_trials(self) -> bool:
+        """Whether its trials are cheap trainings."""
+        return self.spends == "trials" or self.factory == _SHORTLIST
 
     @property
     def shared(self) -> bool:
@@ -57,6 +67,7 @@ class Entry:
 
 _OF_SUPERNETS = "rfsearch.strategies.supernets:"
 _PMPL = f"{_OF_SUPERNETS}pmpl"
+_SHORTLIST = "rfsearch.strategies.shortlist:Shortlist"
 _MIXED = {"relaxation": "mixed", "mixing": "all"}
 """Mixtures of all candidates, and α down their loss, as PMPL has it."""
 _EVERY_SLOT = {"alpha_lr": 0.03, "alpha_every": 1, "average": 0.9, "patience": 20}
@@ -80,6 +91,8 @@ STRATEGIES: dict[str, Entry] = {
     "pmpl-masked": _mixed(select="masking"),
     "pmpl-subset": _mixed(mixing="subset"),
     "pmpl-sampled": _mixed(mixing="sampled"),
+    # Trials are of one operator a slot.
+    "pmpl-trials": Entry(_SHORTLIST, "both", settings={"deadline": "argmax"}),
     "random-shared": Entry(f"{_OF_SUPERNETS}RandomShared", "both"),
     "random": Entry(_SAMPLED, "trials"),
     "tpe": Entry(_SAMPLED, "trials", start="startup"),

@@ -146,7 +146,11 @@ def _held(network: nn.Module) -> Weights:
 
 def new_proposer(task: Task, name: str) -> Proposer:
     """One that has seen nothing, within the caps where there are any."""
-    proposer = PROPOSERS[name](task.shape, task.sampling, task.search_seed)
+    return within_caps(PROPOSERS[name](task.shape, task.sampling, task.search_seed), task)
+
+
+def within_caps(proposer: Proposer, task: Task) -> Proposer:
+    """The proposer, held to the caps where there are any."""
     if not task.caps.limits or task.costs is None:
         return proposer
     return Within(proposer, task.caps, task.costs)

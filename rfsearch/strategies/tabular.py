@@ -165,10 +165,19 @@ def _row(record: Mapping[str, str], epochs: tuple[float, ...]) -> Row:
 def replay_on(
     table: Table, strategy: str, trials: int, seed: int, settings: SamplingSettings
 ) -> list[Tried]:
-    """A search of so many trials; a trial costs and scores what one of its trainings did."""
+    """A search of so many trials; a trial costs and scores what one of its trainings did.
+
+    Raises:
+        UserError: no strategy that samples; the table lacks a network that is asked for.
+    """
     if strategy not in PROPOSERS:
         raise unknown("strategy that samples", strategy, PROPOSERS)
     proposer = PROPOSERS[strategy](table.shape, settings, stream(seed, "search"))
+    return replay(table, proposer, trials, seed)
+
+
+def replay(table: Table, proposer: Proposer, trials: int, seed: int) -> list[Tried]:
+    """So many trials of what a proposer asks for; which training of a network counts is drawn."""
     history: list[Tried] = []
     for number in range(trials):
         proposal = proposer.ask()

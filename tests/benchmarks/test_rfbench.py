@@ -15,6 +15,7 @@ import rfbench_again
 import rfbench_page
 import rfbench_replay
 import rfbench_search
+import rfbench_shortlist
 import rfbench_static
 import tables
 from rfsearch.strategies.tabular import COLUMNS, Row, Table, read_table
@@ -79,8 +80,8 @@ def test_p_ranks_networks_by_the_product_over_slots():
 def test_equal_cost_counts_trials_that_had_begun():
     regret = np.array([[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]])
     spent = np.array([[4.0, 8.0, 12.0], [4.0, 6.0, 8.0]])
-    assert rfbench_page.at_cost(regret, spent, 8.5) == f"{(2.0 + 4.0) / 2:.2f}"
-    assert rfbench_page.at_cost(regret, spent, 1.0) == f"{(3.0 + 6.0) / 2:.2f}"
+    assert rfbench_replay.at_cost(regret, spent, 8.5) == f"{(2.0 + 4.0) / 2:.2f}"
+    assert rfbench_replay.at_cost(regret, spent, 1.0) == f"{(3.0 + 6.0) / 2:.2f}"
 
 
 def test_worth_of_an_operator_is_against_the_mean():
@@ -179,10 +180,14 @@ def test_what_was_found_is_told_by_other_trainings(monkeypatch):
     monkeypatch.setattr(rfbench_again, "ARMS", tuple(found))
     monkeypatch.setattr(rfbench_search, "by_arm", lambda: rows)
     monkeypatch.setattr(rfbench_again, "BEST", 2)
+    monkeypatch.setattr(rfbench_search, "by_default", lambda: rows["pmpl", "a"])
+    monkeypatch.setattr(rfbench_shortlist, "found", lambda _: [(1, 1), (1, 1)])
     assert rfbench_page.trained_again(table)[2:] == [
         "| best of the table |  | 1 | 1 | 2 | 80.00 | 75.00 |",
         "| x everywhere |  | 1 | 1 | 2 | 20.00 | 25.00 |",
         "| pmpl | a | 2 | 2 | 2 | 50.00 ± 42.43 | 50.00 ± 35.36 |",
+        "| the default's | 16+8+4 | 2 | 2 | 2 | 50.00 ± 42.43 | 50.00 ± 35.36 |",
+        "| the default's, then 20 trials | 16+8+4 | 2 | 1 | 2 | 80.00 ± 0.00 | 75.00 ± 0.00 |",
     ]
     again[1, 0] = [65.0]
     told = "| the 2 best of the table |  | 2 | 2 | 1 | 70.00 ± 14.14 | 70.00 ± 7.07 |"
@@ -196,6 +201,7 @@ def test_the_networks_found_most_often_are_trained_again_first(monkeypatch):
     monkeypatch.setattr(rfbench_search, "by_arm", lambda: rows)
     monkeypatch.setattr(rfbench_again, "read_table", lambda *_: table)
     monkeypatch.setattr(rfbench_again, "BEST", 2)
+    monkeypatch.setattr(rfbench_shortlist, "found", lambda _: [(1, 0)])
     assert rfbench_again.networks() == [(0, 0), (1, 0), (0, 1), (1, 1)]
 
 
@@ -248,3 +254,20 @@ def test_fields_and_scores_are_of_the_networks_of_the_table():
     plain, largest = (rfbench_static.scored((k,) * 6) for k in (0, 2))
     assert (float(plain["field"]), float(largest["field"])) == (59, 115)
     assert float(plain["score"]) == pytest.approx(49.21345)
+
+
+def test_trials_behind_a_search_cost_it_and_them_and_go_by_its_order():
+    """Two operators and two slots: what was found, plain, and then by p."""
+    values = dict(zip(NETWORKS, (0.5, 0.2, 0.9, 0.4), strict=True))
+    table = Table({"slots": ["a", "b"], "operators": ["depthwise 3", "y"], "seeds": [0]},
+                  made(values).rows)  # fmt: skip
+    search = {"architecture": "0-1", "seconds": "30.0", "p": "0.4 0.6|0.3 0.7"}
+    order = rfbench_shortlist.order(table, search)
+    assert [order.ask().indices for _ in range(4)] == [(0, 1), (0, 0), (1, 1), (1, 0)]
+    regret, spent = rfbench_shortlist.replayed(table, [search])
+    assert regret[0, :5] == pytest.approx([70, 40, 40, 0, 0])
+    assert spent[0, :3] == pytest.approx([34, 38, 42])
+    regret, spent = rfbench_shortlist.plain_first(table)
+    assert regret[:, 0] == pytest.approx([40] * 100)
+    assert len({tuple(line) for line in regret.tolist()}) > 10
+    assert spent[0, 1] == 8

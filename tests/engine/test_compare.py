@@ -382,8 +382,10 @@ def test_budgets_are_equal():
     seconds, planned = equal_budget(paces, plans, kinds, 30)
     assert (seconds, planned["random"].trials) == (60.0, 40)
     assert planned["pmpl"] == plan
-    epochs = planned["random-shared"].supernet_epochs / plan.supernet_epochs
-    assert 20 * epochs + 0.5 * plan.trials == pytest.approx(60, rel=0.1)
+    shared = planned["random-shared"]
+    epochs = shared.supernet_epochs / plan.supernet_epochs
+    assert 20 * epochs + 0.5 * shared.trials == pytest.approx(60, rel=0.1)
+    assert shared.trials / plan.trials == pytest.approx(epochs, rel=0.1)
     seconds, planned = equal_budget(paces, plans, kinds, 80)
     assert (seconds, planned["random"].trials) == (120.0, 80)
     assert planned["pmpl"].supernet_epochs == 2 * plan.supernet_epochs

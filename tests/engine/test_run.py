@@ -19,8 +19,8 @@ from rfsearch.engine import difference as differences
 from rfsearch.engine import measure, preemption, run
 from rfsearch.engine.config import settle
 from rfsearch.engine.dry_run import estimate
-from rfsearch.engine.listing import told_machine
-from rfsearch.engine.run import load
+from rfsearch.engine.listing import headline, told_machine
+from rfsearch.engine.run import load, load_architecture
 from rfsearch.engine.start import load_data, open_run, prepare, stored_record
 from rfsearch.engine.whole import carry_out
 from rfsearch.errors import UserError
@@ -361,7 +361,7 @@ def test_a_batch_larger_than_its_split_is_told(begin, tmp_path, settings, messag
     ("strategy", "told"),
     [("pmpl", "none"), ("pmpl-all", "compiled"), ("darts", "compiled"),
      ("pmpl-masked", "compiled"), ("pmpl-subset", "compiled"), ("pmpl-one-norm", "none"),
-     ("random-shared", "none"), ("random", "none")],
+     ("pmpl-trials", "none"), ("random-shared", "none"), ("random", "none")],
 )  # fmt: skip
 def test_mixtures_are_compiled_where_they_are_used(strategy, told, begin, tmp_path, monkeypatch):
     asked = []
@@ -402,7 +402,7 @@ def mixed(opened):
     return supernet.mixtures.values() if supernet else ()
 
 
-@pytest.mark.parametrize("strategy", ["pmpl", "random-shared", "random"])
+@pytest.mark.parametrize("strategy", ["pmpl", "pmpl-trials", "random-shared", "random"])
 def test_a_space_of_one_operator_is_timed(strategy, make_request, silent, tmp_path):
     space = tmp_path / "one.toml"
     space.write_text(
@@ -416,8 +416,9 @@ def test_a_space_of_one_operator_is_timed(strategy, make_request, silent, tmp_pa
 def test_a_trial_without_a_step_is_told(begin, tmp_path):
     settings = {"plan.proxy_images": 15, "recipe.batch_size": 16}
     begin(tmp_path / "pmpl", settings=settings)  # has no such trials
-    with pytest.raises(UserError, match="proxy_images=15 is fewer than a batch of 16"):
-        begin(tmp_path / "random", settings=settings, strategy="random")
+    for strategy in ("random", "pmpl-trials"):
+        with pytest.raises(UserError, match="proxy_images=15 is fewer than a batch of 16"):
+            begin(tmp_path / strategy, settings=settings, strategy=strategy)
 
 
 def test_a_dry_run_leaves_nothing(tmp_path, never_stopped):
@@ -429,6 +430,21 @@ def test_a_dry_run_leaves_nothing(tmp_path, never_stopped):
     assert told.alpha_steps == 4  # every second of 3, in two epochs
     assert told.seconds > sum(phase.seconds for phase in told.phases) > 0
     assert not elsewhere.folder.path.exists()
+
+
+def test_trials_behind_a_search_are_counted_and_told(begin, tmp_path):
+    settings = {"plan.trials": 3, "plan.proxy_epochs": 2, "plan.proxy_images": 32}
+    alone, both = (begin(tmp_path / name, strategy=name, settings=settings)
+                   for name in ("pmpl", "pmpl-trials"))  # fmt: skip
+    steps = 3 * 2 * (32 // int(both.config.settings["recipe.batch_size"]))
+    search, before = estimate(both).phases[0], estimate(alone).phases[0]
+    assert (search.epochs, search.steps) == (before.epochs + 3, before.steps + steps)
+    assert "epochs of search, 3 trials of 2 epochs on 32 images" in headline(both.config)
+    carry_out(both)
+    tried = both.study.open().trials
+    assert len(tried) == 3
+    best = max(tried, key=lambda trial: trial.value)
+    assert list(best.params.values()) == list(load_architecture(both.folder).labels.values())
 
 
 # ---- measuring

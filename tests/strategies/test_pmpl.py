@@ -428,7 +428,7 @@ def test_stages_follow_each_other():
         {"form": "paper"},
         {"relaxation": "alone", "threshold": 1e-6, "patience": 1},
         {"relaxation": "alone", "mixing": "even", "threshold": 1e-6, "patience": 1},
-        {"field_price": 0.05, "threshold": 0.15},
+        {"field_price": 0.02, "threshold": 0.2},
     ],
     ids=["residual", "signs", "paper", "alone", "even", "price"],
 )
