@@ -155,6 +155,27 @@ def benchmark(records: Records) -> tuple[str, str, str]:
     return budget, backbone, space
 
 
+def trials(records: Records) -> Chart | None:
+    """Scores of trials in the order of their numbers."""
+    data = figure_data.trials(records)
+    if not data.numbers:
+        return None
+    best = max(zip(data.scores, data.numbers, strict=True), key=lambda pair: pair[0])
+    alternative = (
+        f"Scores of {plural(len(data.numbers), 'trial')} from "
+        f"{quantities.percent(min(data.scores))} to {quantities.percent(best[0])}, the highest in "
+        f"trial {best[1]}."
+    )
+    rows = [
+        [number, *map(quantities.percent, pair)]
+        for number, *pair in zip(data.numbers, data.scores, data.best, strict=True)
+    ]
+    numbers = table(
+        "Scores by trial.", "trials.csv", ("trial", "score", "best so far"), "rrr", rows
+    )
+    return chart("trials", "Scores of trials", alternative, figures.trials(data), numbers)
+
+
 def losses(records: Records) -> list[Chart]:
     """Training curves: the search, then the final trainings by loss and by accuracy."""
     stages = figure_data.stages(records)

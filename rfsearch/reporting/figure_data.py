@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import numpy as np
 import pandas as pd
@@ -149,6 +149,19 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Trials:
+    """Scores of the trials that have one, by their numbers, and the best so far."""
+
+    numbers: tuple[int, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def best(self) -> tuple[float, ...]:
+        """After each of them."""
+        return tuple(accumulate(self.scores, max))
+
+
+@dataclass(frozen=True)
 class Cost:
     """Seconds per phase, in the order in which they ran.
 
@@ -240,12 +253,13 @@ def gaps(records: Records, null: Band | None) -> Gaps:
     lines = []
     for slot, rows in _by_slot(weights, records):
         row = table.loc[slot]
+        froze = decided[slot].operator if slot in decided else str(row["operator"])
         lines.append(
             Gap(
                 slot=slot,
                 short=str(row["short"]),
-                token=str(row["token"]),
-                operator=str(row["operator"]),
+                token=candidates.from_label(froze.split(" + ")[0]).token,
+                operator=froze,
                 alpha_steps=tuple(int(step) for step in rows["alpha_steps"]),
                 gaps=tuple(float(gap) for gap in rows["gap"]),
                 freeze=decided.get(slot),
@@ -311,6 +325,12 @@ def steps(records: Records) -> Steps:
         seconds=tuple(float(value) for value in table["step_seconds"]),
         num_frozen=tuple(int(number) for number in table["num_frozen"]),
     )
+
+
+def trials(records: Records) -> Trials:
+    """The trials of a search, as far as they were scored."""
+    table = frames.trials(records).dropna(subset="score")
+    return Trials(tuple(map(int, table["number"])), tuple(map(float, table["score"])))
 
 
 def cost(records: Records) -> Cost:

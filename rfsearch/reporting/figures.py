@@ -25,6 +25,7 @@ from rfsearch.reporting.figure_data import (
     Stage,
     Steps,
     Trajectory,
+    Trials,
 )
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
@@ -347,6 +348,31 @@ def steps(data: Steps, stages: Sequence[Stage]) -> Figure:
                 x0=stage.begin, x1=stage.end, fillcolor=LIGHT["shade"], line_width=0,
                 layer="below",
             )  # fmt: skip
+    return figure
+
+
+def trials(data: Trials) -> Figure:
+    """The score of every trial, and the best so far."""
+    figure = Figure(layout=layout(330, hovermode="x unified", showlegend=True))
+    figure.add_scatter(
+        x=list(data.numbers),
+        y=[100 * score for score in data.scores],
+        name="trial",
+        mode="markers",
+        marker={"color": LIGHT["plain"], "size": 7},
+        hovertemplate="%{y:.1f} %",
+    )
+    figure.add_scatter(
+        x=list(data.numbers),
+        y=[100 * score for score in data.best],
+        name="best so far",
+        mode="lines",
+        line={"color": LIGHT["found"], "width": 2.2, "shape": "hv"},
+        hovertemplate="%{y:.1f} %",
+    )
+    most = max(data.numbers)
+    figure.update_xaxes(title_text="trial", dtick=max(1, round(most / 8)))
+    figure.update_yaxes(title_text="score on the selection split, %")
     return figure
 
 

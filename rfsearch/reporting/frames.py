@@ -14,6 +14,8 @@ from rfsearch.reporting.records import Records
 AXES = ("h", "w")
 SIZES = ("field", "effective_50", "effective_90")
 BOUNDARY_KINDS = ("conv", "conv_transpose", "linear")
+TRIAL = "trial"
+"""The stage of a line of history that tells of a network's own cheap training."""
 
 
 def slot_names(records: Records) -> tuple[str, ...]:
@@ -113,10 +115,10 @@ def _sizes(span: pd.DataFrame, network: str) -> dict[str, float]:
 
 
 def search_epochs(records: Records) -> pd.DataFrame:
-    """One row per epoch of the search: losses, alpha steps, seconds, open and frozen slots."""
+    """One row per epoch of a supernet: losses, alpha steps, seconds, open and frozen slots."""
     rows = []
     for record in records.history:
-        if record["phase"] != "search":
+        if record["phase"] != "search" or record.get("stage") == TRIAL:
             continue
         rows.append(
             {
@@ -153,6 +155,20 @@ def retraining(records: Records) -> pd.DataFrame:
         if record["phase"] in ("found", "plain")
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def has_own_trainings(records: Records) -> bool:
+    """Whether the search made trials by training each network for itself."""
+    return any(record.get("stage") == TRIAL for record in records.history)
+
+
+def trials(records: Records) -> pd.DataFrame:
+    """One row per trial in the order of their numbers, as in trials.csv; none of a search that
+    ended in one network without trying others."""
+    table = records.trials
+    if table is None or len(table) < 2:
+        return pd.DataFrame(columns=["number", "state", "score", "seconds"])
+    return table.sort_values("number")
 
 
 def _number(value: float | None) -> float:

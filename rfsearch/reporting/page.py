@@ -66,6 +66,9 @@ def _content(records: Records, curves: Path) -> dict[str, Any]:
         "weights": charts.weights_table(records),
         "gaps": charts.gaps(records, null),
         "freezes": tables.freezes(records),
+        "trials": charts.trials(records),
+        "trial_table": tables.trials(records),
+        "trials_made": _trials_made(records),
         "losses": charts.losses(records),
         "network_table": tables.networks(records),
         "classes": tables.classes(records),
@@ -91,6 +94,20 @@ def _dials(records: Records) -> list[tuple[str, str]]:
     changed = ", ".join(records.config["changed"])
     size = ("image size", f"{quantities.size(*records.image_size)} px")
     return [*dials, size, *([("changed", changed)] if changed else [])]
+
+
+def _trials_made(records: Records) -> str:
+    """How trials came to their scores."""
+    plan = records.config.get("plan") or {}
+    num = quantities.plural(len(frames.trials(records)), "network")
+    num = f"{num[0].upper()}{num[1:]}"
+    if not frames.has_own_trainings(records) or not plan:
+        return f"{num} were scored on the selection split with the weights of the supernet."
+    epochs = quantities.plural(plan["proxy_epochs"], "epoch")
+    return (
+        f"{num} were each trained for {epochs} on up to {plan['proxy_images']} images and scored "
+        "on the selection split."
+    )
 
 
 def _legend(records: Records) -> list[candidates.Candidate]:

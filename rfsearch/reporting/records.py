@@ -6,7 +6,7 @@ missing or malformed is told by file and key, and nothing is filled in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "architecture.json": ("backbone", "choices", "input", "classes"),
     "metrics.json": ("networks", "difference", "phases", "test", "retrain_seeds"),
 }
-NEEDED_COLUMNS = ("name", "kind", "kernel_h", "stride_h", "stride_w", "height", "width")
+LAYER_COLUMNS = ("name", "kind", "kernel_h", "stride_h", "stride_w", "height", "width")
+TRIAL_COLUMNS = ("number", "state", "score", "seconds")
 NETWORKS = ("plain", "found", "adapted")
 
 
@@ -95,6 +96,7 @@ class Records:
     layers: pd.DataFrame
     plain_layers: pd.DataFrame
     predictions: pd.DataFrame | None
+    trials: pd.DataFrame | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -131,9 +133,10 @@ def read(folder: Path) -> Records:
         history=_read_history(files.history),
         networks=_networks(files.metrics, metrics),
         difference=_difference(files.metrics, metrics),
-        layers=_read_layers(files.layers),
-        plain_layers=_read_layers(files.plain_layers),
+        layers=_read_columns(files.layers, LAYER_COLUMNS),
+        plain_layers=_read_columns(files.plain_layers, LAYER_COLUMNS),
         predictions=_read_table(files.predictions) if files.predictions.is_file() else None,
+        trials=_read_columns(files.trials, TRIAL_COLUMNS) if files.trials.is_file() else None,
     )
 
 
@@ -165,9 +168,9 @@ def _read_history(path: Path) -> tuple[dict[str, Any], ...]:
     return records
 
 
-def _read_layers(path: Path) -> pd.DataFrame:
+def _read_columns(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     frame = _read_table(path)
-    missing = [column for column in NEEDED_COLUMNS if column not in frame.columns]
+    missing = [column for column in needed if column not in frame.columns]
     if missing:
         raise UserError(f"{path} lacks the columns {', '.join(missing)}")
     return frame

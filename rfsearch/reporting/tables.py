@@ -111,16 +111,18 @@ def networks(records: Records) -> Table:
     if records.metric != ACCURACY:
         rows.insert(0, ["test accuracy", percent(plain.accuracy), percent(found.accuracy),
                         _accuracy(adapted), ""])  # fmt: skip
-    latency = found.latency or plain.latency
+    third, weights = ("adapted in supernet", "it had in the supernet")
+    if frames.has_own_trainings(records):
+        third, weights = ("found in its trial", "of its cheap training")
     begun = "from published weights" if records.config.get("pretrained") else "from scratch"
     caption = (
         f"Plain and found were trained {begun} with one recipe and the same seeds on the "
-        "weights and alpha splits together; the adapted network is the found one with the weights "
-        "it had in the supernet."
+        f"weights and alpha splits together; beside them the found network with the weights "
+        f"{weights}."
     )
-    if latency:
+    if latency := found.latency or plain.latency:
         caption += f" Latency is {conditions(latency)}."
-    return table(caption, "metrics.json", ("quantity", "plain", "found", "adapted in supernet",
+    return table(caption, "metrics.json", ("quantity", "plain", "found", third,
                  "found against plain"), "lrrrr", rows)  # fmt: skip
 
 
@@ -191,6 +193,40 @@ def freezes(records: Records) -> Table:
                "loss before", "loss after")  # fmt: skip
     return table("The freezing log, in order of time.", "history.jsonl: froze", columns,
                  "llrrrrlrr", rows)  # fmt: skip
+
+
+SHOWN_TRIALS = 20
+
+
+def trials(records: Records) -> Table | None:
+    """The trials with the highest scores, and what each of their slots held."""
+    every = frames.trials(records)
+    if every.empty:
+        return None
+    names = frames.slot_names(records)
+    shorts = frames.short_names(names)
+    best = every.dropna(subset="score").nlargest(SHOWN_TRIALS, "score")
+    rows = [
+        [int(row["number"]), percent(row["score"]), f"{row['seconds']:.1f}",
+         *(_held(name, str(row[name])) for name in names)]
+        for row in frames.rows(best)
+    ]  # fmt: skip
+    lost = every.loc[every["score"].isna(), "state"].value_counts()
+    without = "".join(f"; {state}: {count}" for state, count in lost.items())
+    shown = f"The {len(best)} of {len(every)} trials with the highest scores"
+    caption = (
+        f"{shown if len(best) < len(every) else f'All {len(every)} trials by score'}{without}. "
+        "M, A and S stand for max, average and SSP with their kernel, · for identity."
+    )
+    columns = ("trial", "score", "seconds", *(shorts[name] for name in names))
+    return table(caption, "trials.csv", columns, "rrr" + "l" * len(names), rows)
+
+
+def _held(slot: str, label: str) -> Cell:
+    """What a slot held, in two characters where these are known."""
+    one = candidates.from_label(label)
+    known = one.family in candidates.FAMILIES
+    return Cell(one.short if known else label, f"{slot}: {label}", one.token)
 
 
 def _decimal(value: float) -> str:

@@ -274,6 +274,30 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def with_trials() -> Callable[..., Path]:
+    """Make the search of a run one by trials: of 50 %, 51 %, …; the last one failed."""
+
+    def write(folder: Path, num: int, stage: str = "trial") -> Path:
+        slots = {slot: OPERATORS[index % 7] for index, slot in enumerate(SLOTS)}
+        rows = [{"number": number, "state": "complete", "score": 0.5 + number / 100,
+                 "seconds": 1.5, **slots} for number in range(num)]  # fmt: skip
+        rows[-1] |= {"state": "failed", "score": ""}
+        write_table(folder / "trials.csv", rows)
+        path = folder / "history.jsonl"
+        lines = [line for line in path.read_text().splitlines() if '"search"' not in line]
+        made = [json.dumps({"phase": "search", "stage": stage, "epoch": number + 1,
+                            "epochs": num, "loss": 2.0, "seconds": 1.5})
+                for number in range(num)]  # fmt: skip
+        path.write_text("\n".join([*made, *lines]) + "\n")
+        record = json.loads((folder / "config.json").read_text())
+        record["plan"] |= {"proxy_epochs": 4, "proxy_images": 1000}
+        write_json(folder / "config.json", record)
+        return folder
+
+    return write
+
+
+@pytest.fixture
 def make_null(tmp_path: Path) -> Callable[..., Path]:
     """Write null curves for the budget of the run folder."""
 

@@ -178,6 +178,22 @@ def test_class_accuracies(records):
     assert frame.loc[1, "plain"] == 1
 
 
+def test_trials_are_those_with_a_score(make_run, with_trials):
+    folder = with_trials(make_run(), 4)
+    table = (folder / "trials.csv").read_text().splitlines()
+    table[2] = table[2].replace("0.51", "0.4")
+    (folder / "trials.csv").write_text("\n".join([table[0], *table[:0:-1]]))
+    data = figure_data.trials(read(folder))
+    assert (data.numbers, data.scores) == ((0, 1, 2), (0.5, 0.4, 0.52))
+    assert data.best == (0.5, 0.5, 0.52)
+    assert figure_data.search_losses(read(folder)) == ()
+
+
+def test_one_trial_is_no_search_by_trials(make_run, with_trials):
+    assert figure_data.trials(read(make_run())).numbers == ()
+    assert figure_data.trials(read(with_trials(make_run(), 1))).numbers == ()
+
+
 def test_a_history_without_alpha_leaves_its_figures_out(make_run):
     folder = make_run()
     rewrite_history(folder, lambda line: None if line["phase"] == "search" else line)

@@ -197,7 +197,30 @@ def test_a_run_without_alpha_says_so(make_run):
     kept = [line for line in lines if '"search"' not in line]
     (folder / "history.jsonl").write_text("".join(kept))
     text = parsed(folder).text
-    assert "its strategy (random) trains none" in text
+    assert "its strategy (random) leaves none" in text
+
+
+def test_trials_are_shown_best_first(make_run, with_trials):
+    usual, found = make_run("usual"), with_trials(make_run("tried"), 25)
+    assert "Scores of trials" not in parsed(usual).text
+    text = parsed(found).text
+    assert "25 networks were each trained for four epochs on up to 1000 images" in text
+    assert "its strategy" not in text
+    assert "The 20 of 25 trials with the highest scores; failed: 1." in text
+    table = text[text.index("The 20 of 25") :]
+    first = table.index("23 73.0 % 1.5")  # of 50 + number; the last one failed
+    assert first < table.index("22 72.0 % 1.5") < table.index("4 54.0 % 1.5")
+    assert "3 53.0 % 1.5" not in table
+    assert "found in its trial" in text
+    assert "adapted in supernet" not in text
+    assert "Loss during the search" not in text
+
+
+def test_networks_scored_by_a_supernet_are_no_trainings(make_run, with_trials):
+    text = parsed(with_trials(make_run(), 3, stage="scored")).text
+    assert "Three networks were scored on the selection split with the weights of the" in text
+    assert "The 2 of 3 trials with the highest scores; failed: 1." in text
+    assert "adapted in supernet" in text
 
 
 def test_no_predictions_no_classes(make_run):
