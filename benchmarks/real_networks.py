@@ -73,7 +73,7 @@ FEW = ("plan.images=4000", "plan.retrain_epochs=8")
 CHEAP = ("compare.least_trials=10", "sampling.startup=5")
 """As many trials as a search by PMPL costs, and not thirty, which would cost three of them."""
 SMALL = ("plan.width=0.5", *FEW, *CHEAP, *CONTROLS)
-WHOLE = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=16", *CHEAP, *CONTROLS)
+WHOLE = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=12", *CHEAP, *CONTROLS)
 SHALLOW = ("plan.width=0.5", *FEW)
 GROUNDS = {
     "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL),
@@ -95,15 +95,16 @@ COMPARED = ("pmpl", "tpe", "random", "random networks", "one operator everywhere
 """The columns of the summary; the last is all networks of one operator together."""
 
 
-def compare(name: str, data: str) -> None:
-    """The forms of a ground whose tables are not in reports/real yet, from where they stopped."""
+def compare(name: str, data: str, forms: Sequence[str]) -> None:
+    """Those of a ground's forms whose tables are not in reports/real yet, from where they
+    stopped."""
     from rfsearch.engine import compare as engine
     from rfsearch.engine.compare_plan import CompareRequest
 
     ground = GROUNDS[name]
-    for form in ground.forms:
+    for form in forms:
         place, out = REPORT / f"{name}-{form}.csv", WORK / f"{name}-{form}"
-        if place.exists():
+        if form not in ground.forms or place.exists():
             continue
         request = CompareRequest(
             strategies=ground.arms, seeds=SEEDS, backbone=ground.backbone, space=SPACES[form],
@@ -115,9 +116,9 @@ def compare(name: str, data: str) -> None:
         tables.write(place, KEPT, finals)
 
 
-def longer(name: str, data: str) -> None:
+def longer(name: str, data: str, forms: Sequence[str]) -> None:
     """What a ground's searches found, and controls, for `LONGER` epochs, from where it stopped."""
-    for form in GROUNDS[name].forms:
+    for form in forms:
         place = REPORT / f"{name}-{form}-longer.csv"
         done = {(row["arm"], row["search_seed"]) for row in tables.resumed(place)}
         todo = [(name, form, data, row) for row in three_of_each(name, form)
@@ -239,13 +240,15 @@ def main() -> None:
     parser.add_argument("what", choices=("compare", "longer", "page"))
     parser.add_argument("ground", nargs="?", choices=tuple(GROUNDS))
     parser.add_argument("--data", default="", help="where the ground's images are")
+    parser.add_argument("--form", choices=tuple(SPACES), help="one of them alone")
     given = parser.parse_args()
     if given.what != "page":
         if given.ground is None:
             parser.error(f"say which ground: {', '.join(GROUNDS)}")
         if given.data.partition(":")[0] != (kind := GROUNDS[given.ground].data):
             parser.error(f"{given.ground} is made of {kind}: say --data {kind}:PATH")
-        {"compare": compare, "longer": longer}[given.what](given.ground, given.data)
+        forms = (given.form,) if given.form else tuple(SPACES)
+        {"compare": compare, "longer": longer}[given.what](given.ground, given.data, forms)
     (REPORT / "README.md").write_text(page(), encoding="utf-8")
 
 
