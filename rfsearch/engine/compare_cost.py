@@ -10,11 +10,9 @@ from rfsearch.engine import compare_plan
 from rfsearch.engine.compare_cells import Cell, controls
 from rfsearch.engine.costs import reach
 from rfsearch.engine.dry_run import FIXED_SECONDS, sizes
-from rfsearch.engine.listing import table
+from rfsearch.engine.listing import searched, table
 from rfsearch.engine.measure import peak_memory
-from rfsearch.engine.pace import spends
-from rfsearch.engine.plan import Plan
-from rfsearch.engine.run import Run, describe, network_of, search_units
+from rfsearch.engine.run import Run, describe, network_of
 from rfsearch.engine.settings import CompareSettings
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ def announcement(comparison: Comparison) -> str:
     num = processes(comparison.first)
     rows: list[tuple[str, ...]] = [("ARM", "ONE SEARCH", "SECONDS")]
     rows += [
-        (name, _one_search(run), f"{expected['search_seconds']:.0f}")
+        (name, searched(run.config), f"{expected['search_seconds']:.0f}")
         for name, run in comparison.runs.items()
     ]
     settings = comparison.first.config.group(CompareSettings)
@@ -57,13 +55,6 @@ def announcement(comparison: Comparison) -> str:
         *_caps(comparison),
     ]
     return "\n".join(lines)
-
-
-def _one_search(run: Run) -> str:
-    plan: Plan = run.config.plan
-    if spends(run.config.strategy) != "trials":
-        return f"{search_units(run.config)} epochs"
-    return f"{plan.trials} trials of {plan.proxy_epochs} epochs on {plan.proxy_images} images"
 
 
 def _caps(comparison: Comparison) -> list[str]:

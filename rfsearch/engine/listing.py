@@ -202,19 +202,19 @@ def headline(config: Config) -> str:
     return (
         f"{config.strategy} on {config.backbone}, width {plan.width:g}, space {config.space}; "
         f"{config.data} at {height}x{width} pixels, {images} training images; "
-        f"{_search_of(config)}, "
-        f"{plan.retrain_epochs} of retraining{seeds}; "
+        f"search of {searched(config)}; "
+        f"{plan.retrain_epochs} epochs of retraining{seeds}; "
         f"budget {config.budget}, seed {config.seed}"
     )
 
 
-def _search_of(config: Config) -> str:
+def searched(config: Config) -> str:
     """The search of a plan in words: epochs of a supernet, trials, or first one then the other."""
     plan, entry = config.plan, strategies.entry(config.strategy)
-    epochs = f"{plan.warmup_epochs}+{plan.search_epochs}+{plan.adapt_epochs} epochs of search"
-    trials = f"{plan.trials} trials of {plan.proxy_epochs} epochs on {plan.proxy_images} images"
-    then = trials if entry.trains_trials else f"{plan.trials} networks scored"
-    return {"epochs": epochs, "trials": trials, "both": f"{epochs}, {then}"}[entry.spends]
+    epochs = f"{plan.warmup_epochs}+{plan.search_epochs}+{plan.adapt_epochs} epochs"
+    each = f" of {plan.proxy_epochs} epochs on {plan.proxy_images} images"
+    trials = f"{plan.trials} {f'trials{each}' if entry.trains_trials else 'networks scored'}"
+    return {"epochs": epochs, "trials": trials, "both": f"{epochs}, {trials}"}[entry.spends]
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -18,6 +18,9 @@ from rfsearch.reporting.quantities import MISSING, percent, points, signed
 from rfsearch.reporting.tables import Cell, Table, operator, plain_text, table
 from rfsearch.reporting.template import base, put, template
 
+SCORED_BY_SUPERNET = ("random-shared",)
+"""Strategies whose trials are no trainings."""
+
 
 def write(folder: Path) -> Path:
     """Read, render and put ``report.html`` in place as a whole or not at all."""
@@ -309,11 +312,12 @@ def budget_table(records: CompareRecords) -> Table:
         plan = arm["plan"]
         epochs = plan["warmup_epochs"] + plan["search_epochs"] + plan["adapt_epochs"]
         what = {"epochs": f"{epochs} epochs", "trials": f"{plan['trials']} trials",
-                "both": f"{epochs} epochs, {plan['trials']} scored"}[arm["spends"]]  # fmt: skip
+                "both": f"{epochs} epochs, {plan['trials']} trials"}[arm["spends"]]  # fmt: skip
+        trained = arm["spends"] != "epochs" and arm["strategy"] not in SCORED_BY_SUPERNET
         proxy = f"{plan['proxy_epochs']} epochs on {plan['proxy_images']} images"
         spent = searches[searches["arm"] == arm["name"]]["search_seconds"]
         rows.append(
-            [arm["name"], what, proxy if arm["spends"] == "trials" else MISSING,
+            [arm["name"], what, proxy if trained else MISSING,
              quantities.seconds(records.config["expected"]["search_seconds"]),
              quantities.seconds(float(spent.mean()))]
         )  # fmt: skip

@@ -439,7 +439,7 @@ def test_trials_behind_a_search_are_counted_and_told(begin, tmp_path):
     steps = 3 * 2 * (32 // int(both.config.settings["recipe.batch_size"]))
     search, before = estimate(both).phases[0], estimate(alone).phases[0]
     assert (search.epochs, search.steps) == (before.epochs + 3, before.steps + steps)
-    assert "epochs of search, 3 trials of 2 epochs on 32 images" in headline(both.config)
+    assert "epochs, 3 trials of 2 epochs on 32 images; " in headline(both.config)
     carry_out(both)
     tried = both.study.open().trials
     assert len(tried) == 3
