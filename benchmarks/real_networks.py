@@ -192,7 +192,7 @@ def arms(rows: Rows) -> list[str]:
     names = sorted(dict.fromkeys(row["arm"] for row in rows),
                    key=lambda arm: (arm != "plain", -np.mean(accuracies(rows, arm))))  # fmt: skip
     columns = ("arm", "n", "accuracy, %", "above plain, points", "params", "MACs", "window ops",
-               "latency, ms", "search, s")  # fmt: skip
+               "latency, ms", "search, s", "training, s")  # fmt: skip
     return tables.markdown(columns, [
         (arm, len(found := accuracies(rows, arm)), spread(found),
          "" if arm == "plain" else above(found, plain), *prices(rows, arm))
@@ -229,7 +229,8 @@ def accuracies(rows: Rows, arm: str) -> list[float]:
 
 def prices(rows: Rows, arm: str) -> Iterator[str]:
     """Means of what its networks cost."""
-    for column in ("params", "macs", "window_ops", "latency_ms", "search_seconds"):
+    for column in ("params", "macs", "window_ops", "latency_ms", "search_seconds",
+                   "retrain_seconds"):  # fmt: skip
         told = [float(row[column]) for row in rows if row["arm"] == arm and row[column]]
         yield f"{np.mean(told):.3g}" if told else ""
 
