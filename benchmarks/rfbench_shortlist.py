@@ -18,18 +18,21 @@ from rfsearch.strategies.proposal import Indices, Proposer, best
 from rfsearch.strategies.shortlist import Ranked
 from rfsearch.strategies.tabular import Table, of_name, regrets, replay
 
-MARKS = (2, 5, 10, 20)
+MARKS = (5, 10, 20)
 """Trials after which regret is told."""
 REPLAYS = 10
 """Of each search, by other draws of the trainings that its trials are."""
-PLAIN_FIRST = "random, plain first"
-"""A control: what of the gain is the plain network's, which the list has too."""
+CONTROLS_FIRST = "random, those of one operator first"
+"""A control: what of the gain is that of the networks of one operator, which the list has too."""
+SAMPLERS = ("random", "tpe", "gp")
+COLUMNS = ("strategy", "epochs", "searches", "trials", "seconds", "regret",
+           *(f"{told} at its cost" for told in (*SAMPLERS, CONTROLS_FIRST)))  # fmt: skip
 
 
 def rows(table: Table, replays: Replays) -> Iterator[list[object]]:
     """One for each arm that was searched again, and number of trials."""
-    controls = {**{name: replays[name] for name in ("random", "tpe", "gp")},
-                PLAIN_FIRST: plain_first(table)}  # fmt: skip
+    controls = {**{name: replays[name] for name in SAMPLERS},
+                CONTROLS_FIRST: controls_first(table)}  # fmt: skip
     for (arm, stages), searches in searched().items():
         regret, spent = replayed(table, searches)
         for mark in MARKS:
@@ -37,10 +40,6 @@ def rows(table: Table, replays: Replays) -> Iterator[list[object]]:
             yield [arm, stages, len(searches), mark, f"{seconds:.0f}",
                    spread(regret[:, mark - 1], 2),
                    *(at_cost(*told, seconds) for told in controls.values())]  # fmt: skip
-
-
-COLUMNS = ("strategy", "epochs", "searches", "trials", "seconds", "regret",
-           *(f"{told} at its cost" for told in ("random", "tpe", "gp", PLAIN_FIRST)))  # fmt: skip
 
 
 def searched() -> dict[tuple[str, str], list[dict[str, str]]]:
@@ -73,24 +72,26 @@ def found(table: Table) -> list[Indices]:
 
 
 def order(table: Table, search: dict[str, str]) -> Ranked:
-    """What a search found, plain, and the networks by its p."""
+    """What a search found, one operator everywhere, and the networks by its p."""
     p = [[float(value) for value in slot.split()] for slot in search["p"].split("|")]
-    return Ranked(list(dict.fromkeys([of_name(search["architecture"]), plain(table)])), p)
+    ahead = [of_name(search["architecture"]), *of_one_operator(table)]
+    return Ranked(list(dict.fromkeys(ahead)), p)
 
 
-def plain(table: Table) -> Indices:
-    """The network whose convolutions stay."""
-    return (table.about["operators"].index("depthwise 3"),) * len(table.shape.slots)
+def of_one_operator(table: Table) -> list[Indices]:
+    """The networks of one operator everywhere; the first of the operators leaves them plain."""
+    return [(k,) * len(table.shape.slots) for k in range(table.shape.num_operators)]
 
 
-def plain_first(table: Table) -> tuple[Any, Any]:
-    """Random search that tries plain first: regrets and seconds, (searches, trials)."""
+def controls_first(table: Table) -> tuple[Any, Any]:
+    """Random search that tries one operator everywhere first: regrets and seconds, (searches,
+    trials)."""
     drawn = np.random.default_rng(0)
     shape = table.shape
     searches = []
     for seed in range(100):
-        others = drawn.integers(shape.num_operators, size=(TRIALS - 1, len(shape.slots)))
-        networks = [plain(table), *map(tuple, others.tolist())]
+        others = drawn.integers(shape.num_operators, size=(TRIALS, len(shape.slots)))
+        networks = [*of_one_operator(table), *map(tuple, others.tolist())]
         searches.append(_one(table, Ranked(networks, [[1.0]]), seed))
     regret, spent = np.swapaxes(searches, 0, 1)
     return regret, spent

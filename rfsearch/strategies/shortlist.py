@@ -1,8 +1,9 @@
 """PMPL, and then trials of the few networks that its α holds most probable.
 
 α ranks networks far better than chance and far worse than trainings of their own do; so it writes
-the list, and trials choose. What PMPL chose comes first, the plain network next, where the space
-has it, and then the others by the product of their operators' p. All of this is ours.
+the list, and trials choose. What PMPL chose comes first, then the networks of one operator
+everywhere, which a search has to beat, plain before all, and then the others by the product of
+their operators' p. All of this is ours.
 """
 
 from __future__ import annotations
@@ -145,14 +146,15 @@ class Shortlist:
         return {**told, "epoch": self.epoch, "epochs": whole, "unit": UNIT}
 
     def new_trials(self, chosen: Indices) -> RankedTrials:
-        """None made: of what PMPL has chosen, of plain, and of what α holds most probable."""
-        ahead = [chosen, *(one for one in self.plain() if one != chosen)]
+        """None made: of what PMPL has chosen, of one operator everywhere, and of what α holds most
+        probable."""
+        ahead = list(dict.fromkeys([chosen, *self.of_one_operator()]))
         return RankedTrials(self.task, ahead, list(self.search.pmpl.probabilities.values()))
 
-    def plain(self) -> list[Indices]:
-        """The plain network, where the space has it."""
+    def of_one_operator(self) -> list[Indices]:
+        """The networks of one operator everywhere, plain first where the space has it."""
         everywhere = [(k,) * len(self.task.slots) for k in range(self.task.shape.num_operators)]
-        return [one for one in everywhere if self.task.choices(one)[0].is_plain]
+        return sorted(everywhere, key=lambda one: not self.task.choices(one)[0].is_plain)
 
     def choices(self) -> tuple[Choice, ...]:
         """Of the best trial."""

@@ -257,17 +257,19 @@ def test_fields_and_scores_are_of_the_networks_of_the_table():
 
 
 def test_trials_behind_a_search_cost_it_and_them_and_go_by_its_order():
-    """Two operators and two slots: what was found, plain, and then by p."""
+    """Two operators and two slots: what was found, one operator everywhere, and then by p."""
     values = dict(zip(NETWORKS, (0.5, 0.2, 0.9, 0.4), strict=True))
     table = Table({"slots": ["a", "b"], "operators": ["depthwise 3", "y"], "seeds": [0]},
                   made(values).rows)  # fmt: skip
     search = {"architecture": "0-1", "seconds": "30.0", "p": "0.4 0.6|0.3 0.7"}
     order = rfbench_shortlist.order(table, search)
     assert [order.ask().indices for _ in range(4)] == [(0, 1), (0, 0), (1, 1), (1, 0)]
+    assert rfbench_shortlist.of_one_operator(table) == [(0, 0), (1, 1)]
     regret, spent = rfbench_shortlist.replayed(table, [search])
     assert regret[0, :5] == pytest.approx([70, 40, 40, 0, 0])
     assert spent[0, :3] == pytest.approx([34, 38, 42])
-    regret, spent = rfbench_shortlist.plain_first(table)
+    regret, spent = rfbench_shortlist.controls_first(table)
     assert regret[:, 0] == pytest.approx([40] * 100)
-    assert len({tuple(line) for line in regret.tolist()}) > 10
+    assert regret[:, 1] == pytest.approx([40] * 100)
+    assert len({tuple(line) for line in regret.tolist()}) > 3
     assert spent[0, 1] == 8

@@ -68,14 +68,14 @@ def test_its_epochs_are_those_of_pmpl():
     assert then.tried[0].indices == kept
 
 
-@pytest.mark.parametrize(("form", "plain"), [("residual", True), ("paper", False)])
-def test_plain_is_tried_where_the_space_has_it(form, plain):
+@pytest.mark.parametrize(("form", "first"), [("residual", 1), ("paper", 0)])
+def test_one_operator_everywhere_is_tried_first_and_plain_before_all(form, first):
     operators = (Operator("max_pool", (("kernel", 3),)), Operator("identity"))
     search = tiny.begin("pmpl-trials", space=Space("tiny", form, operators))
     tiny.finish(search)
     p = list(search.search.pmpl.probabilities.values())
     chosen = tuple(mixture.kept[0] for mixture in search.supernet.mixtures.values())
-    ahead = list(dict.fromkeys([chosen, (1, 1, 1)])) if plain else [chosen]
+    ahead = list(dict.fromkeys([chosen, (first,) * 3, (1 - first,) * 3]))
     order = [tried.indices for tried in search.tried.values()]
     assert order == list(itertools.islice(ranked(ahead, p), tiny.TRIALS))
 
