@@ -26,13 +26,16 @@ SEEDS = (0, 1, 2)
 RANDOM_DRAWS = 6
 REPORT = Path(__file__).parent.parent / "reports" / "quick"
 FORMS = {"pooling": "residual", "pmpl": "paper"}
+SEARCHES = {"found": "pmpl", "found by trials": "pmpl-trials"}
+"""Choice → the strategy that makes it."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """One network to train: the arm, its space, the seed, and what the slots hold.
 
-    ``choice`` is "plain", "found", "random N" (draw N), or the label of the operator everywhere.
+    ``choice`` is "plain", a key of `SEARCHES`, "random N" (draw N), or the label of the operator
+    everywhere.
     """
 
     space: str
@@ -68,6 +71,7 @@ def cells() -> Iterator[Cell]:
         yield Cell("pmpl", choice, 0)
     for seed in SEEDS:
         yield Cell("pmpl", "found", seed)
+        yield Cell("pmpl", "found by trials", seed)
         yield Cell("pmpl", f"random {seed}", seed)
 
 
@@ -84,12 +88,13 @@ def train(cell: Cell, work: Path) -> Row:
     from rfsearch.trials import RunFolder
 
     torch.set_num_threads(1)
-    request = Request(backbone="mobilenetv2", space=cell.space, seed=cell.seed)
+    strategy = SEARCHES.get(cell.choice, "pmpl")
+    request = Request(backbone="mobilenetv2", space=cell.space, seed=cell.seed, strategy=strategy)
     config = settle(request)
     config = replace(config, plan=replace(config.plan, threads=1))
     run = prepare(config, RunFolder(work), load_data(config), Progress())
     began = time.perf_counter()
-    if cell.choice == "found":
+    if cell.choice in SEARCHES:
         searching = new_search(run)
         while not searching.finished:
             searching.advance(silent)
@@ -106,7 +111,7 @@ def train(cell: Cell, work: Path) -> Row:
         **asdict(cell),
         accuracy=score,
         architecture=" | ".join(choice.label for choice in choices),
-        search_seconds=searched - began if cell.choice == "found" else 0.0,
+        search_seconds=searched - began if cell.choice in SEARCHES else 0.0,
         train_seconds=time.perf_counter() - searched,
     )
 
@@ -160,7 +165,8 @@ def summary(rows: list[Row]) -> str:
 def grouped(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
     """Rows by form and arm; all random draws are one arm, and one operator is 'X everywhere'."""
     groups: dict[tuple[str, str], list[Row]] = {}
-    names = {"plain": "plain backbone", "found": "found by PMPL"}
+    names = {"plain": "plain backbone", "found": "found by PMPL",
+             "found by trials": "found by PMPL and 30 trials"}  # fmt: skip
     for row in sorted(rows, key=lambda row: (row.space != "pooling", row.choice, row.seed)):
         arm = "random choice" if row.choice.startswith("random") else row.choice
         arm = names.get(arm, arm)
@@ -246,7 +252,8 @@ def main() -> None:
     done = {(row.space, row.choice, row.seed) for row in read_rows(path)}
     todo = [cell for cell in cells() if (cell.space, cell.choice, cell.seed) not in done]
     if options.only:
-        todo = [cell for cell in todo if (cell.choice == "found") == (options.only == "found")]
+        found = options.only == "found"
+        todo = [cell for cell in todo if (cell.choice in SEARCHES) == found]
     work_off(todo, options.work, options.processes, path)
     (REPORT / "README.md").write_text(page(read_rows(path)))
 
