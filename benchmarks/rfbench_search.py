@@ -99,11 +99,16 @@ def by_arm(*, confirming: bool = False) -> dict[tuple[str, str], list[dict[str, 
     return {one: found for one, found in told.items() if found}
 
 
+def of_confirmed() -> dict[tuple[str, str], list[dict[str, str]]]:
+    """(Strategy, epochs) → all its searches, of those in `CONFIRMED`."""
+    both = [by_arm(confirming=confirming) for confirming in (False, True)]
+    return {(arm, stages): [row for found in both for row in found.get((arm, stages), [])]
+            for arm, told in CONFIRMED.items() for stages in told}  # fmt: skip
+
+
 def by_default() -> list[dict[str, str]]:
     """All searches of the first of `CONFIRMED`."""
-    default = next((arm, stages) for arm, told in CONFIRMED.items() for stages in told)
-    return [row for confirming in (False, True)
-            for row in by_arm(confirming=confirming).get(default, [])]  # fmt: skip
+    return next(iter(of_confirmed().values()))
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def rows(table: Table, replays: Replays) -> Iterator[list[object]]:
     """One for each arm that was searched again, and number of trials."""
     controls = {**{name: replays[name] for name in SAMPLERS},
                 CONTROLS_FIRST: controls_first(table)}  # fmt: skip
-    for (arm, stages), searches in searched().items():
+    for (arm, stages), searches in rfbench_search.of_confirmed().items():
         regret, spent = replayed(table, searches)
         for mark in MARKS:
             seconds = float(spent[:, mark - 1].mean())
@@ -42,19 +42,15 @@ def rows(table: Table, replays: Replays) -> Iterator[list[object]]:
                    *(at_cost(*told, seconds) for told in controls.values())]  # fmt: skip
 
 
-def searched() -> dict[tuple[str, str], list[dict[str, str]]]:
-    """(Strategy, epochs) → all searches of the arms that were searched again."""
-    again = rfbench_search.by_arm(confirming=True)
-    return {arm: [*rfbench_search.by_arm()[arm], *told] for arm, told in again.items()}
-
-
 def replayed(table: Table, searches: Sequence[dict[str, str]]) -> tuple[Any, Any]:
     """Regret in points after every trial, and the seconds by then with those of the supernet: of
     every search, means over replays; (searches, trials)."""
     told = []
     for number, search in enumerate(searches):
         seeds = range(number * REPLAYS, (number + 1) * REPLAYS)
-        both = np.mean([_one(table, order(table, search), seed) for seed in seeds], axis=0)
+        both = np.mean(
+            [_one(table, order(table, search), MARKS[-1], seed) for seed in seeds], axis=0
+        )
         told.append((both[0], both[1] + float(search["seconds"])))
     regret, spent = np.swapaxes(told, 0, 1)
     return regret, spent
@@ -92,13 +88,13 @@ def controls_first(table: Table) -> tuple[Any, Any]:
     for seed in range(100):
         others = drawn.integers(shape.num_operators, size=(TRIALS, len(shape.slots)))
         networks = [*of_one_operator(table), *map(tuple, others.tolist())]
-        searches.append(_one(table, Ranked(networks, [[1.0]]), seed))
+        searches.append(_one(table, Ranked(networks, [[1.0]]), TRIALS, seed))
     regret, spent = np.swapaxes(searches, 0, 1)
     return regret, spent
 
 
-def _one(table: Table, proposer: Proposer, seed: int) -> Any:
+def _one(table: Table, proposer: Proposer, trials: int, seed: int) -> Any:
     """Regrets and seconds after every trial: (2, trials)."""
-    history = replay(table, proposer, TRIALS, seed)
+    history = replay(table, proposer, trials, seed)
     spent = np.cumsum([tried.seconds for tried in history])
     return np.array([[100 * one for one in regrets(table, history)], spent])

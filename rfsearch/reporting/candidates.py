@@ -48,6 +48,15 @@ def from_label(label: str) -> Candidate:
     return Candidate(label, family, int(tail) if tail.isdecimal() else None)
 
 
+def leading(label: str) -> Candidate:
+    """The one whose colour a slot has: of ``max 3 + avg 5`` the first.
+
+    >>> leading("max 3 + avg 5").label
+    'max 3'
+    """
+    return from_label(label.split(" + ")[0])
+
+
 def from_json(record: object) -> Candidate:
     """The operator of a choice in ``architecture.json``.
 

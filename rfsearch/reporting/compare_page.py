@@ -10,6 +10,7 @@ from rfsearch.reporting import (
     compare_data,
     compare_figures,
     compare_verdict,
+    frames,
     quantities,
 )
 from rfsearch.reporting.charts import Chart, chart
@@ -17,9 +18,6 @@ from rfsearch.reporting.compare_records import CompareRecords, read
 from rfsearch.reporting.quantities import MISSING, percent, points, signed
 from rfsearch.reporting.tables import Cell, Table, operator, plain_text, table
 from rfsearch.reporting.template import base, put, template
-
-SCORED_BY_SUPERNET = ("random-shared",)
-"""Strategies whose trials are no trainings."""
 
 
 def write(folder: Path) -> Path:
@@ -313,7 +311,11 @@ def budget_table(records: CompareRecords) -> Table:
         epochs = plan["warmup_epochs"] + plan["search_epochs"] + plan["adapt_epochs"]
         what = {"epochs": f"{epochs} epochs", "trials": f"{plan['trials']} trials",
                 "both": f"{epochs} epochs, {plan['trials']} trials"}[arm["spends"]]  # fmt: skip
-        trained = arm["spends"] != "epochs" and arm["strategy"] not in SCORED_BY_SUPERNET
+        trained = any(
+            frames.has_own_trainings(search.history)
+            for search in records.searches
+            if search.arm == arm["name"]
+        )
         proxy = f"{plan['proxy_epochs']} epochs on {plan['proxy_images']} images"
         spent = searches[searches["arm"] == arm["name"]]["search_seconds"]
         rows.append(

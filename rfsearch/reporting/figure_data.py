@@ -258,7 +258,7 @@ def gaps(records: Records, null: Band | None) -> Gaps:
             Gap(
                 slot=slot,
                 short=str(row["short"]),
-                token=candidates.from_label(froze.split(" + ")[0]).token,
+                token=candidates.leading(froze).token,
                 operator=froze,
                 alpha_steps=tuple(int(step) for step in rows["alpha_steps"]),
                 gaps=tuple(float(gap) for gap in rows["gap"]),

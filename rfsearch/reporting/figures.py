@@ -13,7 +13,7 @@ from plotly.graph_objects import Figure as Figure  # charts names the type
 from plotly.graph_objects import Layout
 from plotly.subplots import make_subplots
 
-from rfsearch.reporting.candidates import from_label
+from rfsearch.reporting.candidates import from_label, leading
 from rfsearch.reporting.colours import LIGHT
 from rfsearch.reporting.figure_data import (
     PHASES,
@@ -169,7 +169,7 @@ def trajectory(data: Trajectory, stages: Sequence[Stage], top: float) -> Figure:
 def _mark_freeze(figure: Figure, data: Trajectory) -> None:
     freeze = data.freeze
     assert freeze is not None
-    token = LIGHT[from_label(freeze.operator.split(" + ")[0]).token]
+    token = LIGHT[leading(freeze.operator).token]
     why = "by the deadline" if freeze.by_deadline else "by the rule"
     dotted = {"color": LIGHT["threshold"], "width": 1, "dash": "dot"}
     figure.add_vline(x=freeze.epoch, line=dotted, layer="below")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -157,9 +157,9 @@ def retraining(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def has_own_trainings(records: Records) -> bool:
-    """Whether the search made trials by training each network for itself."""
-    return any(record.get("stage") == TRIAL for record in records.history)
+def has_own_trainings(history: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a search made trials by training each network for itself."""
+    return any(record.get("stage") == TRIAL for record in history)
 
 
 def trials(records: Records) -> pd.DataFrame:

@@ -101,7 +101,7 @@ def _trials_made(records: Records) -> str:
     plan = records.config.get("plan") or {}
     num = quantities.plural(len(frames.trials(records)), "network")
     num = f"{num[0].upper()}{num[1:]}"
-    if not frames.has_own_trainings(records) or not plan:
+    if not frames.has_own_trainings(records.history) or not plan:
         return f"{num} were scored on the selection split with the weights of the supernet."
     epochs = quantities.plural(plan["proxy_epochs"], "epoch")
     return (

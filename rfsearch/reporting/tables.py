@@ -54,8 +54,7 @@ def _row(values: Sequence[Any]) -> tuple[Cell, ...]:
 
 def operator(label: str) -> Cell:
     """A cell that names an operator in its colour."""
-    first = candidates.from_label(label.split(" + ")[0])
-    return Cell(label, token=first.token)
+    return Cell(label, token=candidates.leading(label).token)
 
 
 def slots(records: Records) -> Table:
@@ -111,13 +110,13 @@ def networks(records: Records) -> Table:
     if records.metric != ACCURACY:
         rows.insert(0, ["test accuracy", percent(plain.accuracy), percent(found.accuracy),
                         _accuracy(adapted), ""])  # fmt: skip
-    third, weights = ("adapted in supernet", "it had in the supernet")
-    if frames.has_own_trainings(records):
-        third, weights = ("found in its trial", "of its cheap training")
+    third, weights = "adapted in supernet", "it had in the supernet"
+    if frames.has_own_trainings(records.history):
+        third, weights = "found in its trial", "of its cheap training"
     begun = "from published weights" if records.config.get("pretrained") else "from scratch"
     caption = (
         f"Plain and found were trained {begun} with one recipe and the same seeds on the "
-        f"weights and alpha splits together; beside them the found network with the weights "
+        "weights and alpha splits together; beside them the found network with the weights "
         f"{weights}."
     )
     if latency := found.latency or plain.latency:
