@@ -23,6 +23,8 @@ from rfsearch.reporting.compare_statistics import (
     relative_improvement,
     summarise,
 )
+from rfsearch.reporting.trial_noise import TrialNoise, trial_noise
+from rfsearch.training.metrics import ACCURACY
 
 RANDOM_NETWORKS = "random networks"
 PLAIN = "plain"
@@ -240,6 +242,19 @@ def rankings(records: CompareRecords) -> list[Ranking]:
                 [truths[index] for index in known],
             )
         )
+    return found
+
+
+def trial_noises(records: CompareRecords) -> dict[str, list[TrialNoise]]:
+    """Of every arm that tries networks, the spread of each search's scores; none of scores other
+    than accuracy."""
+    if records.metric != ACCURACY:
+        return {}
+    images = records.environment["splits"]["selection"]["images"]
+    found: dict[str, list[TrialNoise]] = {}
+    for search in records.searches:
+        if (noise := trial_noise(search.trials, images)) is not None:
+            found.setdefault(search.arm, []).append(noise)
     return found
 
 

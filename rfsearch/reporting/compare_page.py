@@ -41,7 +41,9 @@ def _content(records: CompareRecords) -> dict[str, Any]:
         "headline": compare_verdict.headline(contrasts, len(records.seeds)),
         "scores": compare_verdict.scores(results, records.metric),
         "intervals": compare_verdict.intervals(contrasts),
-        "doubts": compare_verdict.doubts(results, rankings, contrasts),
+        "doubts": compare_verdict.doubts(
+            results, rankings, contrasts, compare_data.trial_noises(records)
+        ),
         "reduces": config.get("reduces", ""),
         "objectives": list(config["expected"].get("objectives", {}).values()),
         "dials": dials(records),

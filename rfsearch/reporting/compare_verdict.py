@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rfsearch.reporting.compare_data import PLAIN, RANDOM_NETWORKS, ArmResult, Ranking
 from rfsearch.reporting.compare_statistics import LEAST_SEEDS, TOO_FEW, Contrast
 from rfsearch.reporting.quantities import percent, plural, points, signed, spelled
+from rfsearch.reporting.trial_noise import TrialNoise
 
 NAMES = {"random": "random search", RANDOM_NETWORKS: "the mean of random networks",
          PLAIN: "the plain backbone"}  # fmt: skip
@@ -51,7 +52,10 @@ def scores(results: Sequence[ArmResult], metric: str) -> str:
 
 
 def doubts(
-    results: Sequence[ArmResult], rankings: Sequence[Ranking], contrasts: Sequence[Contrast]
+    results: Sequence[ArmResult],
+    rankings: Sequence[Ranking],
+    contrasts: Sequence[Contrast],
+    noises: Mapping[str, Sequence[TrialNoise]],
 ) -> list[str]:
     """What to know before trusting the numbers."""
     found = [f"{one.name} is {one.label}: it gets no verdict." for one in results if one.label]
@@ -65,6 +69,7 @@ def doubts(
                 "equal within a quarter."
             )
     found += _ranks_like_chance(rankings)
+    found += [told for arm, noise in noises.items() for told in _trials_alike(arm, noise)]
     if any(one.verdict == TOO_FEW for one in contrasts):
         found.append(
             "Intervals over so few seeds are wide and rest on the normality of the differences."
@@ -85,6 +90,19 @@ def _trained_briefly(results: Sequence[ArmResult]) -> list[str]:
         f"Trainings of plain lie {100 * apart:.1f} points apart (sd): networks trained so "
         "briefly may differ in how fast they learn and not in what they reach. Try a larger "
         "plan.retrain_epochs."
+    ]
+
+
+def _trials_alike(arm: str, noises: Sequence[TrialNoise]) -> list[str]:
+    """One sentence of an arm some of whose searches tried networks and told none apart."""
+    alike = [one for one in noises if not one.told_apart]
+    if not alike:
+        return []
+    widest = max(alike, key=lambda one: one.sd)
+    where = f"{len(alike)} of {len(noises)} searches" if len(noises) > 1 else "the search"
+    return [
+        f"In {where} by {arm} the scores of trials lie no further apart than luck (at most "
+        f"{widest.words}), so what was kept there is luck."
     ]
 
 

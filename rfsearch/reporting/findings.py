@@ -12,6 +12,8 @@ from rfsearch.reporting import candidates, frames
 from rfsearch.reporting.nulls import Band
 from rfsearch.reporting.quantities import percent, plural
 from rfsearch.reporting.records import Records
+from rfsearch.reporting.trial_noise import trial_noise
+from rfsearch.training.metrics import ACCURACY
 
 NEAR_UNIFORM = 0.95
 """Entropy of p as a share of its largest value, log K, from which on a slot is near uniform."""
@@ -38,6 +40,7 @@ def findings(records: Records, null: Band | None) -> tuple[Finding, ...]:
     weights, freezes = frames.weights(records), frames.freezes(records)
     looked_for = (
         _null_run(records),
+        _trials_alike(records),
         _collapse(records),
         _near_uniform(weights),
         _same_winner(weights),
@@ -58,6 +61,23 @@ def entropy(weights: Sequence[float]) -> float:
         return 0.0
     total = -sum(share * math.log(share) for share in weights if share > 0)
     return abs(total / math.log(len(weights)))
+
+
+def _trials_alike(records: Records) -> Finding | None:
+    if records.metric != ACCURACY:
+        return None
+    images = records.environment["splits"]["selection"]["images"]
+    noise = trial_noise(frames.trials(records), images)
+    if noise is None or noise.told_apart:
+        return None
+    of_trainings = "longer trials (plan.proxy_epochs, plan.proxy_images) or "
+    more = of_trainings if frames.has_own_trainings(records.history) else ""
+    return Finding(
+        "trials-alike",
+        f"Trials that tell nothing apart: the scores of {plural(noise.num, 'network')} lie no "
+        f"further apart than luck ({noise.words}), so which of them was kept is luck. "
+        f"Try {more}more images to select by (plan.images).",
+    )
 
 
 def _collapse(records: Records) -> Finding | None:

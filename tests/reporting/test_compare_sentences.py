@@ -10,6 +10,7 @@ from rfsearch.reporting import compare_data, compare_verdict
 from rfsearch.reporting.compare_data import ArmResult, Ranking
 from rfsearch.reporting.compare_figures import folded
 from rfsearch.reporting.compare_statistics import Agreement, Contrast, summarise
+from rfsearch.reporting.trial_noise import of_scores
 
 
 def ranking(name, tau, low):
@@ -20,14 +21,14 @@ def ranking(name, tau, low):
 def test_weak_scores_are_told_in_one_sentence():
     rankings = [ranking("supernet of pmpl, seed 0", -0.2, -0.5), ranking("proxy", 0.5, 0.2),
                 ranking("supernet of pmpl, seed 1", 0.12, -0.2)]  # fmt: skip
-    (told,) = compare_verdict.doubts([], rankings, [])
+    (told,) = compare_verdict.doubts([], rankings, [], {})
     assert told == (
         "Within the interval of τ, 2 of 3 cheap scores do not rank networks better than chance: "
         "τ −0.20 to 0.12 (20 networks)."
     )
-    (told,) = compare_verdict.doubts([], rankings[:2], [])
+    (told,) = compare_verdict.doubts([], rankings[:2], [], {})
     assert "the supernet of pmpl, seed 0 does not rank" in told
-    assert compare_verdict.doubts([], rankings[1:2], []) == []
+    assert compare_verdict.doubts([], rankings[1:2], [], {}) == []
 
 
 def test_a_budget_is_doubted_where_trainings_of_plain_lie_apart():
@@ -35,10 +36,22 @@ def test_a_budget_is_doubted_where_trainings_of_plain_lie_apart():
         by_seed = dict(enumerate(scores))
         return ArmResult("plain", "control", by_seed, summarise(scores), None, None, None, "")
 
-    (told,) = compare_verdict.doubts([plain([0.79, 0.83, 0.89])], [], [])
+    (told,) = compare_verdict.doubts([plain([0.79, 0.83, 0.89])], [], [], {})
     assert told.startswith("Trainings of plain lie 5.0 points apart (sd): networks trained so")
-    assert compare_verdict.doubts([plain([0.95, 0.96, 0.97])], [], []) == []
-    assert compare_verdict.doubts([plain([0.9])], [], []) == []
+    assert compare_verdict.doubts([plain([0.95, 0.96, 0.97])], [], [], {}) == []
+    assert compare_verdict.doubts([plain([0.9])], [], [], {}) == []
+
+
+def test_arms_are_named_whose_trials_tell_nothing_apart():
+    alike, apart = of_scores([0.1, 0.1, 0.1], 150), of_scores([0.1, 0.5, 0.9], 150)
+    told = compare_verdict.doubts([], [], [], {"tpe": [alike, apart], "random": [apart]})
+    assert told == [
+        "In 1 of 2 searches by tpe the scores of trials lie no further apart than luck (at most "
+        "sd 0.0 points, where the draw of 150 selection images alone gives equally good networks "
+        "2.4), so what was kept there is luck."
+    ]
+    (told,) = compare_verdict.doubts([], [], [], {"tpe": [alike]})
+    assert told.startswith("In the search by tpe the scores")
 
 
 def test_no_reason_is_given_that_an_arm_may_not_have():

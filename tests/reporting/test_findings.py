@@ -75,3 +75,22 @@ def test_leads_inside_the_null_band(make_run):
 def test_a_control_says_that_it_is_one(make_run):
     folder = make_run(settings={"pmpl.threshold": 0.2, "pmpl.null": "signs"})
     assert "random signs" in names(folder)["null-run"]
+
+
+def test_trials_no_further_apart_than_the_draw_of_images(make_run, with_trials):
+    """50, 51 and 52 % of 1,000 images; sqrt(.51 · .49 / 1000) is 1.6 %."""
+    told = names(with_trials(make_run("few"), 4))["trials-alike"]
+    assert "scores of three networks lie no further apart than luck (sd 1.0 points" in told
+    assert "1,000 selection images alone gives equally good networks 1.6)" in told
+    assert "plan.proxy_epochs" in told
+    assert "trials-alike" not in names(with_trials(make_run("many"), 25))
+    assert "trials-alike" not in names(make_run("none"))
+    of_supernet = names(with_trials(make_run("scored"), 4, stage="scored"))["trials-alike"]
+    assert of_supernet.endswith("Try more images to select by (plan.images).")
+
+
+def test_other_metrics_have_no_such_noise(make_run, with_trials):
+    folder = with_trials(make_run(), 4)
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metric": "macro_f1"}))
+    assert "trials-alike" not in names(folder)
