@@ -7,7 +7,8 @@
               (straight-through, Jang et al., arXiv 1611.01144; one path as in GDAS,
               arXiv 1910.04465)
     even      one candidate alone, drawn evenly whatever p is, so that a pass runs one network of
-              the space (Guo et al., arXiv 1904.00420)
+              the space (Guo et al., arXiv 1904.00420); with ``plain_share`` that of a plain slot
+              is drawn so often, and else evenly (ours)
 
 ``norms=False`` puts one BatchNorm over the residual form's sum in place of one for each candidate.
 It has the batch's statistics and keeps none, for a mixture is never run without a batch.
@@ -39,11 +40,14 @@ class Blend:
         mixing: one of `MIXINGS`.
         subset: candidates of a step under ``subset``.
         norms: whether each candidate of the residual form is normalised on its own.
+        plain, plain_share: a candidate, and how often ``even`` draws it before it draws evenly.
     """
 
     mixing: str = "all"
     subset: int = 2
     norms: bool = True
+    plain: int = 0
+    plain_share: float = 0.0
 
     def __call__(self, mixture: Mixture, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H, W)."""
@@ -70,10 +74,15 @@ class Blend:
             k = int(p.argmax())
             return [k], [1 + p[k] - p[k].detach()]
         if self.mixing == "even":
-            return [int(torch.randint(len(alpha), ()))], [torch.ones_like(alpha[0])]
+            return [self._draw_one(len(alpha))], [torch.ones_like(alpha[0])]
         num = len(alpha) if self.mixing == "all" else min(self.subset, len(alpha))
         drawn = sorted(torch.randperm(len(alpha))[:num].tolist())
         return drawn, list(alpha[drawn].softmax(0))
+
+    def _draw_one(self, num: int) -> int:
+        if self.plain_share and float(torch.rand(())) < self.plain_share:
+            return self.plain
+        return int(torch.randint(num, ()))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,8 +83,7 @@ class PMPL:
         self.growths: dict[str, Tensor] = {}
         self._begin_epoch()
         _start_alphas(supernet, self.settings.alpha_init, stream(seed, "alpha"))
-        for mixture in supernet.mixtures.values():
-            mixture.blend = self.settings.blend
+        self._set_blend()
         self.alphas = AlphaDescent(
             supernet,
             self.settings.alpha_lr,
@@ -91,6 +91,16 @@ class PMPL:
             self.settings.alpha_weight_decay,
             shares,
         )
+
+    def _set_blend(self) -> None:
+        """What a pass runs: while α stands still plain networks where they are favoured at all."""
+        blend, share = self.settings.blend, self.settings.plain_share
+        if blend is not None and share:
+            plain = self.supernet.space.operators.index(self.supernet.space.plain)
+            often = share if self.alpha_steps else 1.0
+            blend = replace(blend, plain=plain, plain_share=often)
+        for mixture in self.supernet.mixtures.values():
+            mixture.blend = blend
 
     def _begin_epoch(self) -> None:
         self.losses: list[float] = []
@@ -126,6 +136,7 @@ class PMPL:
             raise NotFinite(f"the gradient of alpha is not finite in its step {step}")
         self.alphas.step(self.null(gradients))
         self.alpha_steps += 1
+        self._set_blend()
         self.left = {
             s: alpha.detach().cpu().clone() for s, alpha in self.supernet.alphas().items()
         }
@@ -308,6 +319,7 @@ class PMPL:
         """Go on where `state_dict` was taken; the supernet's own state is loaded beside it."""
         self.epoch, self.moved = state["epoch"], state["moved"]
         self.alpha_steps = state["alpha_steps"]
+        self._set_blend()
         self.watches = {
             slot: Watch(tuple(average), winner, streak)
             for slot, (average, winner, streak) in state["watches"].items()

@@ -74,6 +74,13 @@ class PMPLSettings:
         "(one, whatever alpha is)",
         among=MIXINGS,
     )
+    plain_share: float = setting(
+        0.0,
+        "how often mixing=even leaves a slot plain before it draws evenly; where above 0 the "
+        "warm-up leaves all plain",
+        least=0,
+        below=1,
+    )
     subset: int = setting(2, "candidates of a slot in a step under mixing=subset", least=2)
     candidate_norms: bool = setting(
         True, "residual form: a BatchNorm for each candidate; false has one over their sum"
@@ -104,6 +111,11 @@ class PMPLSettings:
                 "pmpl.relaxation=mixed goes down the loss of a mixture, and pmpl.mixing=even has "
                 "none; use pmpl.mixing=all with it"
             )
+        if self.plain_share and self.mixing != "even":
+            raise UserError(
+                f"pmpl.mixing={self.mixing} does not draw evenly, so pmpl.plain_share changes "
+                "nothing in it; use pmpl.mixing=even"
+            )
 
     def _check_masking(self) -> None:
         if self.select == "masking" and self.deadline == "pair":
@@ -116,20 +128,25 @@ class PMPLSettings:
 
     @property
     def blend(self) -> Blend | None:
-        """How candidates are mixed where it is not as usual."""
+        """How candidates are mixed where it is not as usual, when none is favoured."""
         blend = Blend(self.mixing, self.subset, self.candidate_norms)
         usual = self.mixing == "all" and self.candidate_norms
         return None if usual else blend
 
     def check_space(self, space: Space) -> None:
         """An error where they do not go with a space: in a slot that may be enhanced or replaced
-        two operators may be of two kinds."""
+        two operators may be of two kinds; and not every space has one that is plain."""
         partly = self.blend is not None and self.mixing != "even"
         if space.replacing and (self.deadline == "pair" or partly):
             raise UserError(
                 f"space {space.name} enhances or replaces, by choice: its candidates are all "
                 "mixed at every step, or one is drawn evenly, and one is kept; use "
                 "pmpl.mixing=all or even, pmpl.deadline=argmax and one norm for each candidate"
+            )
+        if self.plain_share and space.plain not in space.operators:
+            raise UserError(
+                f"space {space.name} has no operator {space.plain.label}, which pmpl.plain_share "
+                "leaves in a slot; use pmpl.plain_share=0, or a space that has it"
             )
 
 

@@ -125,6 +125,17 @@ def test_an_even_candidate_runs_alone_as_often_as_any_other(form):
         assert torch.equal(mixture(x), kept(x))
 
 
+def test_a_share_of_the_even_draws_is_plain():
+    mixture, seen = build("residual", Blend("even", plain=2, plain_share=0.6)), np.zeros(NUM)
+    torch.manual_seed(0)
+    for _ in range(4000):
+        (k,), _ = mixture.blend.draw(mixture.alpha)
+        seen[k] += 1
+    wanted = np.full(NUM, 0.4 / NUM)
+    wanted[2] += 0.6
+    np.testing.assert_allclose(seen / seen.sum(), wanted, atol=0.03)
+
+
 def test_candidates_are_sampled_as_often_as_p_says():
     mixture = build("residual", Blend("sampled"))
     torch.manual_seed(0)

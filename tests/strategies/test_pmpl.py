@@ -17,7 +17,7 @@ from rfsearch.backbones.realise import realise
 from rfsearch.data.images import Dataset, Images, SearchSplits
 from rfsearch.errors import UserError
 from rfsearch.operators import mixture as mixture_module
-from rfsearch.spaces import Architecture, Backbone, Input
+from rfsearch.spaces import Architecture, Backbone, Input, Operator, Space, load_space
 from rfsearch.strategies.freezing import ranked
 from rfsearch.strategies.pmpl_search import Stages
 from rfsearch.strategies.pmpl_settings import PMPLSettings
@@ -404,6 +404,40 @@ def test_the_loss_of_a_mixture_needs_one():
         PMPLSettings(relaxation="mixed")
 
 
+NEAR = {"relaxation": "alone", "mixing": "even", "plain_share": 0.5}
+
+
+@pytest.mark.parametrize("form", ["residual", "paper"])
+def test_near_plain_the_warm_up_is_plain_and_later_a_share_of_it(form):
+    search = tiny.search(form=form, progressive=False, **NEAR)
+    space, mixtures = search.supernet.space, search.supernet.mixtures.values()
+    plain = space.operators.index(space.plain)
+
+    def drawn():
+        return [mixture.blend.draw(mixture.alpha)[0][0] for mixture in mixtures for _ in range(50)]
+
+    assert set(drawn()) == {plain}
+    assert search.advance()["stage"] == "warmup"
+    assert set(drawn()) == {plain}
+    search.advance()
+    found = drawn()
+    assert set(found) == set(range(len(space.operators)))
+    assert 0.5 < found.count(plain) / len(found) < 0.85  # 0.5 + 0.5 / 3 or less
+    again = tiny.search(form=form, progressive=False, **NEAR)
+    again.load_state_dict(search.state_dict())
+    assert [one.blend for one in again.supernet.mixtures.values()] == [m.blend for m in mixtures]
+
+
+def test_near_plain_needs_even_draws_and_a_plain_operator():
+    with pytest.raises(UserError, match=r"mixing=all does not draw evenly"):
+        PMPLSettings(mixing="all", plain_share=0.5)
+    settings = PMPLSettings(plain_share=0.5)
+    with pytest.raises(UserError, match=r"space pools has no operator identity"):
+        settings.check_space(Space("pools", "residual", (Operator("max_pool", (("kernel", 3),)),)))
+    with pytest.raises(UserError, match=r"space kernels has no operator conv"):
+        settings.check_space(load_space("kernels"))
+
+
 def test_unknown_words_are_the_users_mistake():
     with pytest.raises(UserError, match=r"pmpl\.null 'sign'; did you mean 'signs'"):
         PMPLSettings(null="sign")
@@ -428,9 +462,16 @@ def test_stages_follow_each_other():
         {"form": "paper"},
         {"relaxation": "alone", "threshold": 1e-6, "patience": 1},
         {"relaxation": "alone", "mixing": "even", "threshold": 1e-6, "patience": 1},
+        {
+            "relaxation": "alone",
+            "mixing": "even",
+            "plain_share": 0.5,
+            "threshold": 1e-6,
+            "patience": 1,
+        },
         {"field_price": 0.02, "threshold": 0.2},
     ],
-    ids=["residual", "signs", "paper", "alone", "even", "price"],
+    ids=["residual", "signs", "paper", "alone", "even", "near", "price"],
 )
 def test_stopped_at_any_epoch_equals_never_stopped(tmp_path, settings):
     """One epoch from each state leads to the next: so does the whole way, by induction."""
