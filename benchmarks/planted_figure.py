@@ -9,19 +9,21 @@ STYLE = """text { font: 13px sans-serif; fill: #24292f }
 line { stroke: #8c959f; stroke-width: 1.5 }
 .grid { stroke: #8c959f; stroke-opacity: .25 } .plain { stroke-dasharray: 6 4 }
 .needed { stroke: #bc4c00 } .told { fill: #bc4c00 }
-circle, rect { fill: #0969da; fill-opacity: .8 } rect { fill: #8250df }
+circle, rect, path { fill-opacity: .8 }
+circle { fill: #0969da } rect { fill: #8250df } path { fill: #1a7f37 }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .needed { stroke: #f0883e } .told { fill: #f0883e }
-circle { fill: #58a6ff } rect { fill: #d2a8ff } }
+circle { fill: #58a6ff } rect { fill: #d2a8ff } path { fill: #3fb950 } }
 """
 
 
 MARKS = (
     '<circle cx="{x:.0f}" cy="{y:.0f}" r="5"/>',
     '<rect x="{x:.0f}" y="{y:.0f}" width="9" height="9" transform="translate(-4.5 -4.5)"/>',
+    '<path d="M0-6L5.5 4H-5.5z" transform="translate({x:.0f} {y:.0f})"/>',
 )
 """Of the arms, in their order."""
-APART = 9
+APART = 7
 """Pixels between the marks at one distance."""
 
 Fields = Mapping[int, Sequence[int]]
@@ -29,7 +31,7 @@ Fields = Mapping[int, Sequence[int]]
 
 
 def figure(chosen: Mapping[str, Fields], plain: int, mean: float, widest: int) -> str:
-    """What the searches of two arms chose at every distance, as the text of an SVG.
+    """What the searches of three arms chose at every distance, as the text of an SVG.
 
     Args:
         chosen: by what the arm is called.
@@ -64,11 +66,12 @@ def figure(chosen: Mapping[str, Fields], plain: int, mean: float, widest: int) -
     parts += [rule("needed", (0, last), (1, last + 1)),
               words(x(last), y(last + 1) + 18, "needed", f'class="told" {middle}')]  # fmt: skip
     for arm, ((label, told), mark) in enumerate(zip(chosen.items(), MARKS, strict=True)):
-        top = y(0) - 38 + 18 * arm
+        top = y(0) - 48 + 18 * arm
         parts += [mark.format(x=x(5.8), y=top - 4), words(x(5.8) + 12, top, label)]
         for distance, fields in told.items():
             for place, field in enumerate(fields):
-                left = x(distance) + APART * (place - (len(fields) - 0.5) * (1 - arm) + arm / 2)
+                of_arm = (len(fields) + 0.5) * (arm - (len(chosen) - 1) / 2)
+                left = x(distance) + APART * (of_arm + place - (len(fields) - 1) / 2)
                 parts.append(mark.format(x=left, y=y(field)))
     axes = ("distance that the label needs, pixels", "field behind the last slot, pixels")
     parts += [words(WIDTH / 2, HEIGHT - 12, axes[0], middle), words(EDGE / 4, 16, axes[1])]

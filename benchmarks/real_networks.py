@@ -73,8 +73,10 @@ FEW = ("plan.images=4000", "plan.retrain_epochs=8")
 CHEAP = ("compare.least_trials=10", "sampling.startup=5")
 """As many trials as a search by PMPL costs, and not thirty, which would cost three of them."""
 SMALL = ("plan.width=0.5", *FEW, *CHEAP, *CONTROLS)
-WHOLE = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=12", *CHEAP, *CONTROLS)
+LARGER = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=12")
+WHOLE = (*LARGER, *CHEAP, *CONTROLS)
 SHALLOW = ("plan.width=0.5", *FEW)
+NEAR = "PMPL near plain"
 GROUNDS = {
     "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL),
     "fashionmnist": Ground("clothes", "mobilenetv2", "fashionmnist", 28, SMALL),
@@ -88,10 +90,16 @@ GROUNDS = {
     "cifar10-price": Ground("a price on fields, there", "rfnet6", "cifar10", 32,
                             (*SHALLOW, *FEWEST),
                             "pmpl,pmpl:field_price=0.1,pmpl:field_price=0.02", ("residual",)),
+    "cifar10-near": Ground(f"{NEAR}, on cifar10", "mobilenetv2", "cifar10", 32,
+                           ("plan.width=0.5", *FEW, *FEWEST), "pmpl-near"),
+    "cifar10-shallow-near": Ground(f"{NEAR}, on cifar10-shallow", "rfnet6", "cifar10", 32,
+                                   (*SHALLOW, *FEWEST), "pmpl-near"),
+    "imagenette-near": Ground(f"{NEAR}, on imagenette", "mobilenetv2", "imagefolder", 64,
+                              (*LARGER, *FEWEST), "pmpl-near"),
     "cifar10-mixtures": Ground("what a step of the search mixes, there", "rfnet6", "cifar10", 32,
                                (*SHALLOW, *FEWEST), "pmpl,pmpl-all,pmpl-subset", ("residual",)),
 }  # fmt: skip
-COMPARED = ("pmpl", "tpe", "random", "random networks", "one operator everywhere")
+COMPARED = ("pmpl", "pmpl-near", "tpe", "random", "random networks", "one operator everywhere")
 """The columns of the summary; the last is all networks of one operator together."""
 
 
@@ -176,7 +184,8 @@ def summary(found: Mapping[tuple[str, str], Rows]) -> list[str]:
     return tables.markdown(("ground", "form", "plain, %", *COMPARED), [
         (name, form, spread(plain := accuracies(rows, "plain")),
          *(above(accuracies(rows, arm), plain) for arm in COMPARED))
-        for (name, form), rows in found.items() if GROUNDS[name].arms.startswith(ARMS)
+        for (name, form), rows in found.items()
+        if GROUNDS[name].arms.startswith((ARMS, "pmpl-near"))
     ])  # fmt: skip
 
 
