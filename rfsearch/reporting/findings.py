@@ -19,6 +19,9 @@ NEAR_UNIFORM = 0.95
 """Entropy of p as a share of its largest value, log K, from which on a slot is near uniform."""
 COLLAPSE = 0.8
 """Share of the slots with one and the same operator from which on a search has collapsed."""
+NEAR_CHANCE = 0.9
+"""Loss of a supernet as a share of a guess's, log C for C classes, from which on it has hardly
+learned."""
 NULL_SHARE = 0.05
 """Share of slots that may freeze under the null control."""
 NULL_RUNS = {
@@ -41,6 +44,7 @@ def findings(records: Records, null: Band | None) -> tuple[Finding, ...]:
     looked_for = (
         _null_run(records),
         _trials_alike(records),
+        _untrained(records),
         _collapse(records),
         _near_uniform(weights),
         _same_winner(weights),
@@ -77,6 +81,23 @@ def _trials_alike(records: Records) -> Finding | None:
         f"Trials that tell nothing apart: the scores of {plural(noise.num, 'network')} lie no "
         f"further apart than luck ({noise.words}), so which of them was kept is luck. "
         f"Try {more}more images to select by (plan.images).",
+    )
+
+
+def _untrained(records: Records) -> Finding | None:
+    """Whether α moved by the losses of networks that guess."""
+    epochs = frames.search_epochs(records)
+    loss = float(epochs.loc[epochs["stage"] == "search", "loss"].mean())
+    guess = math.log(len(records.classes))
+    if not loss >= NEAR_CHANCE * guess:
+        return None
+    near = float(records.config.get("settings", {}).get("pmpl.plain_share", 0)) > 0
+    hint = "" if near else ", or pmpl-near, whose networks stay nearly plain"
+    return Finding(
+        "untrained",
+        f"A supernet that hardly learned: while alpha moved its networks had a loss of {loss:.2f} "
+        f"in the mean, and a guess has {guess:.2f}, so alpha went by noise. Try more "
+        f"plan.warmup_epochs{hint}.",
     )
 
 

@@ -7,7 +7,8 @@ In a mixture of six pools and an identity more identity is what is missing, whic
 best alone; so α goes down the expected loss of one of them alone, which is what a slot keeps in
 the end. And a step trains the weights in one network of the space, drawn evenly: that costs less
 than a mixture, and what is drawn by p instead is trained more and looks better for that alone
-(what each of them finds: reports/rfbench).
+(what each of them finds: reports/rfbench). Where random networks hardly train, as sixteen pools in
+a row do not, α can only follow noise; there ``plain_share`` keeps steps near the plain network.
 """
 
 from __future__ import annotations

@@ -94,3 +94,25 @@ def test_other_metrics_have_no_such_noise(make_run, with_trials):
     path = folder / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"metric": "macro_f1"}))
     assert "trials-alike" not in names(folder)
+
+
+def test_a_supernet_that_guesses(make_run):
+    """Ten classes: a guess has log 10 = 2.30, and nine tenths of it are 2.07."""
+
+    def with_loss(loss, **settings):
+        folder = make_run(f"run {loss} {len(settings)}")
+        path, config = folder / "history.jsonl", folder / "config.json"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [
+            line | {"loss": loss} if line.get("stage") == "search" else line for line in lines
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        record = json.loads(config.read_text())
+        config.write_text(json.dumps(record | {"settings": record["settings"] | settings}))
+        return names(folder)
+
+    told = with_loss(2.2)["untrained"]
+    assert "had a loss of 2.20 in the mean, and a guess has 2.30" in told
+    assert "pmpl-near" in told
+    assert "pmpl-near" not in with_loss(2.2, **{"pmpl.plain_share": 0.8})["untrained"]
+    assert "untrained" not in with_loss(2.0)
