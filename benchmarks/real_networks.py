@@ -30,6 +30,8 @@ SPACES = {"residual": str(Path(__file__).with_suffix(".toml")), "paper": "pmpl"}
 """By form; the candidates are the same."""
 ARMS = "pmpl,tpe"
 """Random search costs a third more time; one ground has it."""
+EVEN = "pmpl-even,tpe"
+"""Where they were measured while even draws were the default."""
 SEEDS = "0,1,2"
 COMMON = ("plan.threads=1", "compare.processes=2", "compare.retrain_seeds=1")
 CONTROLS = ("compare.samples=6", "compare.single_seeds=1")
@@ -39,8 +41,8 @@ KEPT = ("arm", "group", "search_seed", "accuracy", "params", "macs", "window_ops
 
 LONGER = 40
 """Epochs."""
-OF_LONGER = {"residual": ("plain", "pmpl", "random networks"),
-             "paper": ("identity everywhere (paper)", "pmpl", "random networks")}  # fmt: skip
+OF_LONGER = {"residual": ("plain", "pmpl-even", "random networks"),
+             "paper": ("identity everywhere (paper)", "pmpl-even", "random networks")}  # fmt: skip
 """Arms of which three networks are trained for so many."""
 KEPT_LONGER = ("arm", "search_seed", "accuracy", "seconds", "architecture")
 
@@ -58,6 +60,7 @@ class Ground:
         settings: of the plan and of the comparison.
         arms: strategies; those of the summary, or what differs between variants of one.
         forms: of the enhancer.
+        seeds: of the searches, and of plain's trainings.
     """
 
     why: str
@@ -67,6 +70,7 @@ class Ground:
     settings: tuple[str, ...]
     arms: str = ARMS
     forms: tuple[str, ...] = tuple(SPACES)
+    seeds: str = SEEDS
 
 
 FEW = ("plan.images=4000", "plan.retrain_epochs=8")
@@ -78,28 +82,37 @@ WHOLE = (*LARGER, *CHEAP, *CONTROLS)
 SHALLOW = ("plan.width=0.5", *FEW)
 NEAR = "PMPL near plain"
 GROUNDS = {
-    "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL),
-    "fashionmnist": Ground("clothes", "mobilenetv2", "fashionmnist", 28, SMALL),
+    "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL, EVEN),
+    "fashionmnist": Ground("clothes", "mobilenetv2", "fashionmnist", 28, SMALL, EVEN,
+                           ("residual",)),
     "imagenette": Ground("larger photographs, few of them", "mobilenetv2", "imagefolder", 64,
-                         WHOLE),
-    "imagenette-low": Ground("low resolution", "mobilenetv2", "imagefolder", 32, WHOLE),
+                         WHOLE, EVEN),
+    "imagenette-low": Ground("low resolution", "mobilenetv2", "imagefolder", 32, WHOLE, EVEN),
     "cifar10-narrow": Ground("a narrow network", "mobilenetv2", "cifar10", 32,
                              ("plan.width=0.25", *FEW, *CHEAP, *CONTROLS)),
     "cifar10-shallow": Ground("a shallow network", "rfnet6", "cifar10", 32,
-                              (*SHALLOW, *CONTROLS), "pmpl,tpe,random"),
+                              (*SHALLOW, *CONTROLS), f"{EVEN},random"),
     "cifar10-price": Ground("a price on fields, there", "rfnet6", "cifar10", 32,
                             (*SHALLOW, *FEWEST),
-                            "pmpl,pmpl:field_price=0.1,pmpl:field_price=0.02", ("residual",)),
+                            "pmpl-even,pmpl-even:field_price=0.1,pmpl-even:field_price=0.02",
+                            ("residual",)),
     "cifar10-near": Ground(f"{NEAR}, on cifar10", "mobilenetv2", "cifar10", 32,
-                           ("plan.width=0.5", *FEW, *FEWEST), "pmpl-near"),
+                           ("plan.width=0.5", *FEW, *FEWEST), "pmpl"),
+    "fashionmnist-near": Ground(f"{NEAR}, on fashionmnist", "mobilenetv2", "fashionmnist", 28,
+                                SMALL, ARMS, ("paper",)),
     "cifar10-shallow-near": Ground(f"{NEAR}, on cifar10-shallow", "rfnet6", "cifar10", 32,
-                                   (*SHALLOW, *FEWEST), "pmpl-near"),
+                                   (*SHALLOW, *FEWEST), "pmpl"),
+    "cifar10-shallow-beside": Ground("both draws of a step beside each other, on cifar10-shallow",
+                                     "rfnet6", "cifar10", 32, (*SHALLOW, *FEWEST),
+                                     "pmpl,pmpl-even", seeds="3,4,5,6,7,8"),
     "imagenette-near": Ground(f"{NEAR}, on imagenette", "mobilenetv2", "imagefolder", 64,
-                              (*LARGER, *FEWEST), "pmpl-near"),
+                              (*LARGER, *FEWEST), "pmpl"),
+    "imagenette-low-near": Ground(f"{NEAR}, on imagenette-low", "mobilenetv2", "imagefolder", 32,
+                                  (*LARGER, *FEWEST), "pmpl"),
     "cifar10-mixtures": Ground("what a step of the search mixes, there", "rfnet6", "cifar10", 32,
                                (*SHALLOW, *FEWEST), "pmpl,pmpl-all,pmpl-subset", ("residual",)),
 }  # fmt: skip
-COMPARED = ("pmpl", "pmpl-near", "tpe", "random", "random networks", "one operator everywhere")
+COMPARED = ("pmpl", "pmpl-even", "tpe", "random", "random networks", "one operator everywhere")
 """The columns of the summary; the last is all networks of one operator together."""
 
 
@@ -115,7 +128,7 @@ def compare(name: str, data: str, forms: Sequence[str]) -> None:
         if form not in ground.forms or place.exists():
             continue
         request = CompareRequest(
-            strategies=ground.arms, seeds=SEEDS, backbone=ground.backbone, space=SPACES[form],
+            strategies=ground.arms, seeds=ground.seeds, backbone=ground.backbone, space=SPACES[form],
             data=data, image_size=ground.image_size, device="cpu", out=out,
             resume=(out / "config.json").exists(), assignments=(*COMMON, *ground.settings),
         )  # fmt: skip
@@ -185,7 +198,7 @@ def summary(found: Mapping[tuple[str, str], Rows]) -> list[str]:
         (name, form, spread(plain := accuracies(rows, "plain")),
          *(above(accuracies(rows, arm), plain) for arm in COMPARED))
         for (name, form), rows in found.items()
-        if GROUNDS[name].arms.startswith((ARMS, "pmpl-near"))
+        if set(GROUNDS[name].arms.split(",")) <= set(COMPARED)
     ])  # fmt: skip
 
 

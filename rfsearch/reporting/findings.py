@@ -92,7 +92,7 @@ def _untrained(records: Records) -> Finding | None:
     if not loss >= NEAR_CHANCE * guess:
         return None
     near = float(records.config.get("settings", {}).get("pmpl.plain_share", 0)) > 0
-    hint = "" if near else ", or pmpl-near, whose networks stay nearly plain"
+    hint = "" if near else ", or pmpl.plain_share=0.8, which keeps networks nearly plain"
     return Finding(
         "untrained",
         f"A supernet that hardly learned: while alpha moved its networks had a loss of {loss:.2f} "

@@ -85,8 +85,7 @@ STRATEGIES: dict[str, Entry] = {
     "darts": _mixed(progressive=False, deadline="argmax"),
     "pmpl-all": Entry(_PMPL, "epochs", settings={"mixing": "all"}),
     "pmpl-paths": Entry(_PMPL, "epochs", settings={"mixing": "sampled"}),
-    # Mostly plain networks, for spaces whose random networks do not train.
-    "pmpl-near": Entry(_PMPL, "epochs", settings={"plain_share": 0.8}),
+    "pmpl-even": Entry(_PMPL, "epochs", settings={"plain_share": 0.0}),
     "pmpl-mixed": _mixed(),
     "pmpl-tau": Entry(_PMPL, "epochs", settings={"threshold": 0.3}),
     "pmpl-one-norm": _mixed(candidate_norms=False),

@@ -5,10 +5,11 @@ deadline, adaptation. Ours: the four splits, the guards (minimum epochs, averagi
 warm-up, still statistics), the null control, and what is trained and what α goes down by default.
 In a mixture of six pools and an identity more identity is what is missing, whichever of them were
 best alone; so α goes down the expected loss of one of them alone, which is what a slot keeps in
-the end. And a step trains the weights in one network of the space, drawn evenly: that costs less
-than a mixture, and what is drawn by p instead is trained more and looks better for that alone
-(what each of them finds: reports/rfbench). Where random networks hardly train, as sixteen pools in
-a row do not, α can only follow noise; there ``plain_share`` keeps steps near the plain network.
+the end. And a step trains the weights in one network of the space, drawn whatever p is: that costs
+less than a mixture, and what is drawn by p instead is trained more and looks better for that alone
+(what each of them finds: reports/rfbench). It is drawn near the plain network (``plain_share``)
+where the space has that: sixteen pools in a row hardly train, and on networks that guess α can
+only follow noise (reports/quick, reports/real).
 """
 
 from __future__ import annotations
@@ -95,11 +96,12 @@ class PMPL:
 
     def _set_blend(self) -> None:
         """What a pass runs: while α stands still plain networks where they are favoured at all."""
-        blend, share = self.settings.blend, self.settings.plain_share
-        if blend is not None and share:
-            plain = self.supernet.space.operators.index(self.supernet.space.plain)
+        blend, share, space = self.settings.blend, self.settings.plain_share, self.supernet.space
+        even = blend if blend is not None and blend.mixing == "even" else None
+        if even and share and space.plain in space.operators:
             often = share if self.alpha_steps else 1.0
-            blend = replace(blend, plain=plain, plain_share=often)
+            plain = space.operators.index(space.plain)
+            blend = replace(even, plain=plain, plain_share=often)
         for mixture in self.supernet.mixtures.values():
             mixture.blend = blend
 

@@ -75,9 +75,9 @@ class PMPLSettings:
         among=MIXINGS,
     )
     plain_share: float = setting(
-        0.0,
-        "how often mixing=even leaves a slot plain before it draws evenly; where above 0 the "
-        "warm-up leaves all plain",
+        0.8,
+        "how often mixing=even leaves a slot plain before it draws evenly, and above 0 the "
+        "warm-up leaves all plain; in spaces that have the plain operator",
         least=0,
         below=1,
     )
@@ -111,11 +111,6 @@ class PMPLSettings:
                 "pmpl.relaxation=mixed goes down the loss of a mixture, and pmpl.mixing=even has "
                 "none; use pmpl.mixing=all with it"
             )
-        if self.plain_share and self.mixing != "even":
-            raise UserError(
-                f"pmpl.mixing={self.mixing} does not draw evenly, so pmpl.plain_share changes "
-                "nothing in it; use pmpl.mixing=even"
-            )
 
     def _check_masking(self) -> None:
         if self.select == "masking" and self.deadline == "pair":
@@ -135,18 +130,13 @@ class PMPLSettings:
 
     def check_space(self, space: Space) -> None:
         """An error where they do not go with a space: in a slot that may be enhanced or replaced
-        two operators may be of two kinds; and not every space has one that is plain."""
+        two operators may be of two kinds."""
         partly = self.blend is not None and self.mixing != "even"
         if space.replacing and (self.deadline == "pair" or partly):
             raise UserError(
                 f"space {space.name} enhances or replaces, by choice: its candidates are all "
                 "mixed at every step, or one is drawn evenly, and one is kept; use "
                 "pmpl.mixing=all or even, pmpl.deadline=argmax and one norm for each candidate"
-            )
-        if self.plain_share and space.plain not in space.operators:
-            raise UserError(
-                f"space {space.name} has no operator {space.plain.label}, which pmpl.plain_share "
-                "leaves in a slot; use pmpl.plain_share=0, or a space that has it"
             )
 
 

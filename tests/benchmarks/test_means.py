@@ -54,8 +54,8 @@ def cells(line):
 def test_the_same_networks_are_told_after_both_budgets(tmp_path, monkeypatch):
     """Three of each arm, the first of a seed; both stand above plain's of the residual form."""
     monkeypatch.setattr(real_networks, "REPORT", tmp_path)
-    short = {"residual": {"plain": (0.5, 0.52, 0.54), "pmpl": (0.59, 0.61, 0.6, 0.9)},
-             "paper": {"pmpl": (0.4, 0.42, 0.44)}}  # fmt: skip
+    short = {"residual": {"plain": (0.5, 0.52, 0.54), "pmpl-even": (0.59, 0.61, 0.6, 0.9)},
+             "paper": {"pmpl-even": (0.4, 0.42, 0.44)}}  # fmt: skip
     columns = ("arm", "search_seed", "accuracy")
     for form, arms in short.items():
         told = [
@@ -70,6 +70,6 @@ def test_the_same_networks_are_told_after_both_budgets(tmp_path, monkeypatch):
     assert len(real_networks.three_of_each("cifar10", "residual")) == 6
     plain, ours, published = real_networks.trained_for_longer("cifar10")[4:-1]
     assert plain == "| residual | plain | 3 | 52.0 ± 2.0 | 72.0 ± 2.0 |  |  |"
-    assert ours.startswith("| residual | pmpl | 2 | 60.0 ± 1.0 | 80.0 ± 1.4 | +8.0 (")
-    assert published.startswith("| paper | pmpl | 3 | 42.0 ± 2.0 | 62.0 ± 2.0 | -10.0 (")
+    assert ours.startswith("| residual | pmpl-even | 2 | 60.0 ± 1.0 | 80.0 ± 1.4 | +8.0 (")
+    assert published.startswith("| paper | pmpl-even | 3 | 42.0 ± 2.0 | 62.0 ± 2.0 | -10.0 (")
     assert real_networks.trained_for_longer("imagenette") == []

@@ -17,7 +17,8 @@ from rfsearch.backbones.realise import realise
 from rfsearch.data.images import Dataset, Images, SearchSplits
 from rfsearch.errors import UserError
 from rfsearch.operators import mixture as mixture_module
-from rfsearch.spaces import Architecture, Backbone, Input, Operator, Space, load_space
+from rfsearch.operators.blend import Blend
+from rfsearch.spaces import Architecture, Backbone, Input, Operator
 from rfsearch.strategies.freezing import ranked
 from rfsearch.strategies.pmpl_search import Stages
 from rfsearch.strategies.pmpl_settings import PMPLSettings
@@ -428,14 +429,12 @@ def test_near_plain_the_warm_up_is_plain_and_later_a_share_of_it(form):
     assert [one.blend for one in again.supernet.mixtures.values()] == [m.blend for m in mixtures]
 
 
-def test_near_plain_needs_even_draws_and_a_plain_operator():
-    with pytest.raises(UserError, match=r"mixing=all does not draw evenly"):
-        PMPLSettings(mixing="all", plain_share=0.5)
-    settings = PMPLSettings(plain_share=0.5)
-    with pytest.raises(UserError, match=r"space pools has no operator identity"):
-        settings.check_space(Space("pools", "residual", (Operator("max_pool", (("kernel", 3),)),)))
-    with pytest.raises(UserError, match=r"space kernels has no operator conv"):
-        settings.check_space(load_space("kernels"))
+@pytest.mark.parametrize("form", ["residual", "paper", "replace"])
+def test_draws_are_even_where_no_operator_is_plain(form):
+    name = "pf_max" if form == "replace" else "max_pool"
+    pools = tuple(Operator(name, (("kernel", kernel),)) for kernel in (3, 5))
+    search = tiny.search("rfnet6", form=form, operators=pools, **NEAR)
+    assert {one.blend for one in search.supernet.mixtures.values()} == {Blend("even")}
 
 
 def test_unknown_words_are_the_users_mistake():
