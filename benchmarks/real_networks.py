@@ -128,8 +128,8 @@ def compare(name: str, data: str, forms: Sequence[str]) -> None:
         if form not in ground.forms or place.exists():
             continue
         request = CompareRequest(
-            strategies=ground.arms, seeds=ground.seeds, backbone=ground.backbone, space=SPACES[form],
-            data=data, image_size=ground.image_size, device="cpu", out=out,
+            strategies=ground.arms, seeds=ground.seeds, backbone=ground.backbone,
+            space=SPACES[form], data=data, image_size=ground.image_size, device="cpu", out=out,
             resume=(out / "config.json").exists(), assignments=(*COMMON, *ground.settings),
         )  # fmt: skip
         print(engine.compare(request), flush=True)
