@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 RANDOM_DRAWS = 6
 REPORT = Path(__file__).parent.parent / "reports" / "quick"
 FORMS = {"pooling": "residual", "pmpl": "paper"}
-SEARCHES = {"found": "pmpl", "found evenly": "pmpl-even", "found by trials": "pmpl-trials"}
+SEARCHES = {"found": "pmpl", "found evenly": "pmpl-even"}
 """Choice → the strategy that makes it."""
 
 
@@ -71,7 +71,6 @@ def cells() -> Iterator[Cell]:
         yield Cell("pmpl", choice, 0)
     for seed in SEEDS:
         yield Cell("pmpl", "found", seed)
-        yield Cell("pmpl", "found by trials", seed)
         yield Cell("pmpl", f"random {seed}", seed)
         yield Cell("pmpl", "found evenly", seed)
     for seed in SEEDS:
@@ -169,8 +168,7 @@ def grouped(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
     """Rows by form and arm; all random draws are one arm, and one operator is 'X everywhere'."""
     groups: dict[tuple[str, str], list[Row]] = {}
     names = {"plain": "plain backbone", "found": "found by PMPL",
-             "found evenly": "found by PMPL, drawn evenly (`pmpl-even`)",
-             "found by trials": "found by PMPL and 30 trials (`pmpl-trials`)"}  # fmt: skip
+             "found evenly": "found by PMPL, drawn evenly (`pmpl-even`)"}  # fmt: skip
     for row in sorted(rows, key=lambda row: (row.space != "pooling", row.choice, row.seed)):
         arm = "random choice" if row.choice.startswith("random") else row.choice
         arm = names.get(arm, arm)
