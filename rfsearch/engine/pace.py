@@ -94,15 +94,21 @@ def supernet_seconds(searching: PMPLSearch, run: Run) -> float:
     """All slots open: freezing makes the search faster than this."""
     plan, steps = run.config.plan, searching.alternation.steps
     size = searching.descent.recipe.batch_size
+    warming = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
+    searching.pmpl.set_blend(moving=True)
     weight = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
     alpha = _alpha_seconds(searching, run)
     masking = _masking_seconds(searching) if searching.settings.select == "masking" else 0.0
     filled = zip(searching.supernet.slots, new_task(run).filled, strict=True)
     searching.supernet.keep({slot: (index,) for slot, index in filled})
     adapt = seconds_a_step(searching.descent.step, run, searching.splits.weights, size)
-    mixing = (plan.warmup_epochs + plan.search_epochs) * steps
+    stages = zip(
+        (plan.warmup_epochs, plan.search_epochs, plan.adapt_epochs),
+        (warming, weight, adapt),
+        strict=True,
+    )
     alphas = plan.search_epochs * -(-steps // searching.settings.alpha_every)
-    return mixing * weight + alphas * alpha + plan.adapt_epochs * steps * adapt + masking
+    return sum(epochs * steps * each for epochs, each in stages) + alphas * alpha + masking
 
 
 def _alpha_seconds(searching: PMPLSearch, run: Run) -> float:

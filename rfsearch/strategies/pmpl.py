@@ -85,7 +85,7 @@ class PMPL:
         self.growths: dict[str, Tensor] = {}
         self._begin_epoch()
         _start_alphas(supernet, self.settings.alpha_init, stream(seed, "alpha"))
-        self._set_blend()
+        self.set_blend(moving=False)
         self.alphas = AlphaDescent(
             supernet,
             self.settings.alpha_lr,
@@ -94,12 +94,13 @@ class PMPL:
             shares,
         )
 
-    def _set_blend(self) -> None:
-        """What a pass runs: while α stands still plain networks where they are favoured at all."""
+    def set_blend(self, *, moving: bool) -> None:
+        """What a pass runs before α moves, plain networks where they are favoured at all, and from
+        then on; `step` does it."""
         blend, share, space = self.settings.blend, self.settings.plain_share, self.supernet.space
         even = blend if blend is not None and blend.mixing == "even" else None
         if even and share and space.plain in space.operators:
-            often = share if self.alpha_steps else 1.0
+            often = share if moving else 1.0
             plain = space.operators.index(space.plain)
             blend = replace(even, plain=plain, plain_share=often)
         for mixture in self.supernet.mixtures.values():
@@ -139,7 +140,7 @@ class PMPL:
             raise NotFinite(f"the gradient of alpha is not finite in its step {step}")
         self.alphas.step(self.null(gradients))
         self.alpha_steps += 1
-        self._set_blend()
+        self.set_blend(moving=True)
         self.left = {
             s: alpha.detach().cpu().clone() for s, alpha in self.supernet.alphas().items()
         }
@@ -322,7 +323,7 @@ class PMPL:
         """Go on where `state_dict` was taken; the supernet's own state is loaded beside it."""
         self.epoch, self.moved = state["epoch"], state["moved"]
         self.alpha_steps = state["alpha_steps"]
-        self._set_blend()
+        self.set_blend(moving=self.alpha_steps > 0)
         self.watches = {
             slot: Watch(tuple(average), winner, streak)
             for slot, (average, winner, streak) in state["watches"].items()
