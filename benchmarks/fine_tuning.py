@@ -52,7 +52,7 @@ BACKBONE = Backbone(
 SIZE = 28
 ARMS = ("plain", "found", "random", "scratch")
 WORDS = {
-    "found": "found by pmpl",
+    "found": "found by {strategy}",
     "random": "drawn at random",
     "plain": "plain",
     "scratch": "plain from weights drawn anew",
@@ -99,6 +99,7 @@ def fine_tune(options: argparse.Namespace, seed: int) -> dict[str, object]:
     """One search and its trainings, and the controls; a row of the table."""
     folder = rfsearch.run(
         "fine_tuning:network", data=options.then, image_size=SIZE, seed=seed, resume=True,
+        strategy=options.strategy,
         out=RUNS / f"seed{seed}",
         assignments=(f"plan.images={options.images}", f"recipe.lr={options.lr}",
                      f"plan.retrain_seeds={options.trainings}", "plan.threads=1", *options.set),
@@ -167,7 +168,7 @@ def page(options: argparse.Namespace, first: Mapping[str, object],
         told = summarise(arms[name])
         beside = f"{100 * gap.mean:+.1f} | {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
         lines.append(
-            f"| {words} | {100 * told.mean:.1f} ± {100 * (told.sd or 0):.1f} | "
+            f"| {words.format(strategy=options.strategy)} | {100 * told.mean:.1f} ± {100 * (told.sd or 0):.1f} | "
             + ("| |" if name == "plain" else f"{beside} |")
         )
     gap = contrast("found", "random", arms["found"], arms["random"])
@@ -178,7 +179,7 @@ def page(options: argparse.Namespace, first: Mapping[str, object],
         "the same first network and share its test images, and the search itself costs found "
         "epochs that plain does not get.",
         "",
-        f"`python benchmarks/fine_tuning.py`, one thread, torch {torch.__version__}, Python "
+        f"`python benchmarks/fine_tuning.py --strategy {options.strategy}`, one thread, torch {torch.__version__}, Python "
         f"{platform.python_version()}. `table.csv`: a row per search seed; low and high are the "
         "run's own interval of found − plain over test sources.",
     ]  # fmt: skip
@@ -196,6 +197,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.01, help="of the fine-tuning")
     parser.add_argument("--trainings", type=int, default=2, help="of each network, each seed")
     parser.add_argument("--seeds", default="0,1,2,3,4,5")
+    parser.add_argument("--strategy", default="pmpl", help="of the search")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of rfsearch run")
     options = parser.parse_args()
     first = train_first(options.first, options.first_images, options.first_epochs)
