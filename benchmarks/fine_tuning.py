@@ -168,7 +168,8 @@ def page(options: argparse.Namespace, first: Mapping[str, object],
         told = summarise(arms[name])
         beside = f"{100 * gap.mean:+.1f} | {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
         lines.append(
-            f"| {words.format(strategy=options.strategy)} | {100 * told.mean:.1f} ± {100 * (told.sd or 0):.1f} | "
+            f"| {words.format(strategy=options.strategy)} | "
+            f"{100 * told.mean:.1f} ± {100 * (told.sd or 0):.1f} | "
             + ("| |" if name == "plain" else f"{beside} |")
         )
     gap = contrast("found", "random", arms["found"], arms["random"])
@@ -179,8 +180,8 @@ def page(options: argparse.Namespace, first: Mapping[str, object],
         "the same first network and share its test images, and the search itself costs found "
         "epochs that plain does not get.",
         "",
-        f"`python benchmarks/fine_tuning.py --strategy {options.strategy}`, one thread, torch {torch.__version__}, Python "
-        f"{platform.python_version()}. `table.csv`: a row per search seed; low and high are the "
+        f"`python benchmarks/fine_tuning.py --strategy {options.strategy}`, one thread, torch "
+        f"{torch.__version__}, Python {platform.python_version()}. `table.csv`: a row per search seed; low and high are the "
         "run's own interval of found − plain over test sources.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
