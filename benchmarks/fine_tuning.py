@@ -181,8 +181,8 @@ def page(options: argparse.Namespace, first: Mapping[str, object],
         "epochs that plain does not get.",
         "",
         f"`python benchmarks/fine_tuning.py --strategy {options.strategy}`, one thread, torch "
-        f"{torch.__version__}, Python {platform.python_version()}. `table.csv`: a row per search seed; low and high are the "
-        "run's own interval of found − plain over test sources.",
+        f"{torch.__version__}, Python {platform.python_version()}. `table.csv`: a row per "
+        "search seed; low and high are the run's own interval of found − plain over test sources.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
