@@ -47,7 +47,7 @@ READING = """\
   worth its price to two of three. One was chosen after the other on these images: 0.1, then 0.02.
 - **A price can be too dear**: with 0.1 all is plain up to 5, and at 10 too, where three searches
   of three do not reach and are at chance. One slot gains little there while the others are plain.
-- **Drawn evenly fields grow with the distance and do not stay small** (`pmpl.plain_share=0`, the
+- **Drawn evenly fields grow with the distance and do not stay small** (`pmpl.near=never`, the
   default before): nothing asks for less, for plain and widest are both right. A price of 0.1 did
   not keep those from reaching at 10: mean fields of three searches were 9.0, 7.0, 14.3, 17.7 and
   22.3, and with 0.02 12.3, 7.0, 17.7, 22.3 and 23.0 (not in the table).
@@ -72,7 +72,7 @@ SEARCHES = ("found", "cheap", "dear", "even", "early")
 SLOTS = 3
 KERNELS = (1, 3, 5, 7)
 """Of the space's operators, identity among them."""
-CHANGED = {"early": ("plan.warmup_epochs=0",), "even": ("pmpl.plain_share=0",),
+CHANGED = {"early": ("plan.warmup_epochs=0",), "even": ("pmpl.near=never",),
            "cheap": ("pmpl.field_price=0.02",), "dear": ("pmpl.field_price=0.1",)}  # fmt: skip
 """What differs: in ``early`` α moves from the first step, before anything is learnt; in ``even``
 steps train networks drawn evenly, and not near the plain one; in ``cheap`` and ``dear`` an

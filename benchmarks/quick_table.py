@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 RANDOM_DRAWS = 6
 REPORT = Path(__file__).parent.parent / "reports" / "quick"
 FORMS = {"pooling": "residual", "pmpl": "paper"}
-SEARCHES = {"found": "pmpl", "found evenly": "pmpl-even"}
+SEARCHES = {"found": "pmpl", "found evenly": "pmpl-even", "found near plain": "pmpl-near"}
 """Choice → the strategy that makes it."""
 
 
@@ -74,7 +74,7 @@ def cells() -> Iterator[Cell]:
         yield Cell("pmpl", f"random {seed}", seed)
         yield Cell("pmpl", "found evenly", seed)
     for seed in SEEDS:
-        yield Cell("pooling", "found evenly", seed)
+        yield Cell("pooling", "found near plain", seed)
 
 
 def train(cell: Cell, work: Path) -> Row:
@@ -168,7 +168,8 @@ def grouped(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
     """Rows by form and arm; all random draws are one arm, and one operator is 'X everywhere'."""
     groups: dict[tuple[str, str], list[Row]] = {}
     names = {"plain": "plain backbone", "found": "found by PMPL",
-             "found evenly": "found by PMPL, drawn evenly (`pmpl-even`)"}  # fmt: skip
+             "found evenly": "found by PMPL, drawn evenly (`pmpl-even`)",
+             "found near plain": "found by PMPL, drawn near plain (`pmpl-near`)"}  # fmt: skip
     for row in sorted(rows, key=lambda row: (row.space != "pooling", row.choice, row.seed)):
         arm = "random choice" if row.choice.startswith("random") else row.choice
         arm = names.get(arm, arm)

@@ -30,8 +30,9 @@ SPACES = {"residual": str(Path(__file__).with_suffix(".toml")), "paper": "pmpl"}
 """By form; the candidates are the same."""
 ARMS = "pmpl,tpe"
 """Random search costs a third more time; one ground has it."""
-EVEN = "pmpl-even,tpe"
-"""Where they were measured while even draws were the default."""
+EVEN, NEAR = "pmpl-even", "pmpl-near"
+"""What PMPL is by default in the residual form, and in the paper's."""
+BOTH = f"{EVEN},tpe"
 SEEDS = "0,1,2"
 COMMON = ("plan.threads=1", "compare.processes=2", "compare.retrain_seeds=1")
 CONTROLS = ("compare.samples=6", "compare.single_seeds=1")
@@ -80,39 +81,38 @@ SMALL = ("plan.width=0.5", *FEW, *CHEAP, *CONTROLS)
 LARGER = ("plan.width=0.5", "plan.images=0", "plan.retrain_epochs=12")
 WHOLE = (*LARGER, *CHEAP, *CONTROLS)
 SHALLOW = ("plan.width=0.5", *FEW)
-NEAR = "PMPL near plain"
 GROUNDS = {
-    "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL, EVEN),
-    "fashionmnist": Ground("clothes", "mobilenetv2", "fashionmnist", 28, SMALL, EVEN,
+    "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL, BOTH),
+    "cifar10-near": Ground("near plain there", "mobilenetv2", "cifar10", 32,
+                           ("plan.width=0.5", *FEW, *FEWEST), NEAR),
+    "fashionmnist": Ground("clothes", "mobilenetv2", "fashionmnist", 28, SMALL, BOTH,
                            ("residual",)),
+    "fashionmnist-near": Ground("near plain there", "mobilenetv2", "fashionmnist", 28, SMALL,
+                                f"{NEAR},tpe", ("paper",)),
     "imagenette": Ground("larger photographs, few of them", "mobilenetv2", "imagefolder", 64,
-                         WHOLE, EVEN),
-    "imagenette-low": Ground("low resolution", "mobilenetv2", "imagefolder", 32, WHOLE, EVEN),
+                         WHOLE, BOTH),
+    "imagenette-near": Ground("near plain there", "mobilenetv2", "imagefolder", 64,
+                              (*LARGER, *FEWEST), NEAR, ("paper",)),
+    "imagenette-low": Ground("low resolution", "mobilenetv2", "imagefolder", 32, WHOLE, BOTH),
+    "imagenette-low-near": Ground("near plain there", "mobilenetv2", "imagefolder", 32,
+                                  (*LARGER, *FEWEST), NEAR, ("paper",)),
     "cifar10-narrow": Ground("a narrow network", "mobilenetv2", "cifar10", 32,
                              ("plan.width=0.25", *FEW, *CHEAP, *CONTROLS)),
     "cifar10-shallow": Ground("a shallow network", "rfnet6", "cifar10", 32,
-                              (*SHALLOW, *CONTROLS), f"{EVEN},random"),
+                              (*SHALLOW, *CONTROLS), f"{BOTH},random"),
+    "cifar10-shallow-near": Ground("near plain there", "rfnet6", "cifar10", 32,
+                                   (*SHALLOW, *FEWEST), NEAR),
+    "cifar10-shallow-beside": Ground("near plain and evenly, six searches each", "rfnet6",
+                                     "cifar10", 32, (*SHALLOW, *FEWEST), f"{NEAR},{EVEN}",
+                                     seeds="3,4,5,6,7,8"),
     "cifar10-price": Ground("a price on fields, there", "rfnet6", "cifar10", 32,
                             (*SHALLOW, *FEWEST),
-                            "pmpl-even,pmpl-even:field_price=0.1,pmpl-even:field_price=0.02",
+                            f"{EVEN},{EVEN}:field_price=0.1,{EVEN}:field_price=0.02",
                             ("residual",)),
-    "cifar10-near": Ground(f"{NEAR}, on cifar10", "mobilenetv2", "cifar10", 32,
-                           ("plan.width=0.5", *FEW, *FEWEST), "pmpl"),
-    "fashionmnist-near": Ground(f"{NEAR}, on fashionmnist", "mobilenetv2", "fashionmnist", 28,
-                                SMALL, ARMS, ("paper",)),
-    "cifar10-shallow-near": Ground(f"{NEAR}, on cifar10-shallow", "rfnet6", "cifar10", 32,
-                                   (*SHALLOW, *FEWEST), "pmpl"),
-    "cifar10-shallow-beside": Ground("both draws of a step beside each other, on cifar10-shallow",
-                                     "rfnet6", "cifar10", 32, (*SHALLOW, *FEWEST),
-                                     "pmpl,pmpl-even", seeds="3,4,5,6,7,8"),
-    "imagenette-near": Ground(f"{NEAR}, on imagenette", "mobilenetv2", "imagefolder", 64,
-                              (*LARGER, *FEWEST), "pmpl"),
-    "imagenette-low-near": Ground(f"{NEAR}, on imagenette-low", "mobilenetv2", "imagefolder", 32,
-                                  (*LARGER, *FEWEST), "pmpl"),
     "cifar10-mixtures": Ground("what a step of the search mixes, there", "rfnet6", "cifar10", 32,
                                (*SHALLOW, *FEWEST), "pmpl,pmpl-all,pmpl-subset", ("residual",)),
 }  # fmt: skip
-COMPARED = ("pmpl", "pmpl-even", "tpe", "random", "random networks", "one operator everywhere")
+COMPARED = ("pmpl", EVEN, NEAR, "tpe", "random", "random networks", "one operator everywhere")
 """The columns of the summary; the last is all networks of one operator together."""
 
 

@@ -270,8 +270,8 @@ def run(
             metavar="NAME",
             help="How to look for an architecture: pmpl, pmpl-trials, darts, random-shared, "
             "random, tpe, gp, nsga2, asha, evolution, nni-darts, nni-gumbel, nni-tpe, nni-random, "
-            "nni-evolution; to take pmpl apart: pmpl-all, pmpl-paths, pmpl-even, pmpl-mixed, "
-            "pmpl-tau, pmpl-one-norm, pmpl-masked, pmpl-subset, pmpl-sampled.",
+            "nni-evolution; to take pmpl apart: pmpl-all, pmpl-paths, pmpl-even, pmpl-near, "
+            "pmpl-mixed, pmpl-tau, pmpl-one-norm, pmpl-masked, pmpl-subset, pmpl-sampled.",
         ),
     ] = "pmpl",
     space: Annotated[

@@ -91,8 +91,9 @@ def _untrained(records: Records) -> Finding | None:
     guess = math.log(len(records.classes))
     if not loss >= NEAR_CHANCE * guess:
         return None
-    near = float(records.config.get("settings", {}).get("pmpl.plain_share", 0)) > 0
-    hint = "" if near else ", or pmpl.plain_share=0.8, which keeps networks nearly plain"
+    near = records.config.get("settings", {}).get("pmpl.near")
+    is_near = near == "always" or (near == "auto" and not _is_residual(records))
+    hint = "" if is_near else ", or pmpl.near=always, which keeps networks nearly plain"
     return Finding(
         "untrained",
         f"A supernet that hardly learned: while alpha moved its networks had a loss of {loss:.2f} "

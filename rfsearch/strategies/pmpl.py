@@ -7,16 +7,15 @@ In a mixture of six pools and an identity more identity is what is missing, whic
 best alone; so α goes down the expected loss of one of them alone, which is what a slot keeps in
 the end. And a step trains the weights in one network of the space, drawn whatever p is: that costs
 less than a mixture, and what is drawn by p instead is trained more and looks better for that alone
-(what each of them finds: reports/rfbench). It is drawn near the plain network (``plain_share``)
-where the space has that: sixteen pools in a row hardly train, and on networks that guess α can
-only follow noise (reports/quick, reports/real).
+(what each of them finds: reports/rfbench). In the paper's form it is drawn near the plain network
+(``near``): sixteen pools in a row hardly train, and on networks that guess α can only follow noise
+(reports/quick, reports/real). Behind residual branches an even draw trains, and finds more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -97,12 +96,7 @@ class PMPL:
     def set_blend(self, *, moving: bool) -> None:
         """What a pass runs before α moves, plain networks where they are favoured at all, and from
         then on; `step` does it."""
-        blend, share, space = self.settings.blend, self.settings.plain_share, self.supernet.space
-        even = blend if blend is not None and blend.mixing == "even" else None
-        if even and share and space.plain in space.operators:
-            often = share if moving else 1.0
-            plain = space.operators.index(space.plain)
-            blend = replace(even, plain=plain, plain_share=often)
+        blend = self.settings.blend_in(self.supernet.space, moving=moving)
         for mixture in self.supernet.mixtures.values():
             mixture.blend = blend
 

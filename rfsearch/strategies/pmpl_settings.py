@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from rfsearch.errors import UserError, unknown
 from rfsearch.operators.blend import MIXINGS, Blend
@@ -15,6 +15,7 @@ NULLS = ("off", "signs", "labels")
 DEADLINES = ("argmax", "pair")
 SELECTORS = ("alpha", "masking")
 RELAXATIONS = ("alone", "mixed")
+NEAR = ("auto", "always", "never")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +75,17 @@ class PMPLSettings:
         "(one, whatever alpha is)",
         among=MIXINGS,
     )
+    near: str = setting(
+        "auto",
+        "whether mixing=even stays near the plain network: always, never, or auto, in the paper's "
+        "form alone, whose networks hardly train when they are drawn evenly",
+        among=NEAR,
+    )
     plain_share: float = setting(
         0.8,
-        "how often mixing=even leaves a slot plain before it draws evenly, and above 0 the "
-        "warm-up leaves all plain; in spaces that have the plain operator",
-        least=0,
+        "how often a slot is left plain near the plain network, where the warm-up leaves all of "
+        "them so, before one of its operators is drawn evenly",
+        above=0,
         below=1,
     )
     subset: int = setting(2, "candidates of a slot in a step under mixing=subset", least=2)
@@ -111,6 +118,11 @@ class PMPLSettings:
                 "pmpl.relaxation=mixed goes down the loss of a mixture, and pmpl.mixing=even has "
                 "none; use pmpl.mixing=all with it"
             )
+        if self.near == "always" and self.mixing != "even":
+            raise UserError(
+                f"pmpl.mixing={self.mixing} does not draw evenly, so pmpl.near=always changes "
+                "nothing in it; use pmpl.mixing=even"
+            )
 
     def _check_masking(self) -> None:
         if self.select == "masking" and self.deadline == "pair":
@@ -130,7 +142,7 @@ class PMPLSettings:
 
     def check_space(self, space: Space) -> None:
         """An error where they do not go with a space: in a slot that may be enhanced or replaced
-        two operators may be of two kinds."""
+        two operators may be of two kinds; and not every space has one that is plain."""
         partly = self.blend is not None and self.mixing != "even"
         if space.replacing and (self.deadline == "pair" or partly):
             raise UserError(
@@ -138,6 +150,20 @@ class PMPLSettings:
                 "mixed at every step, or one is drawn evenly, and one is kept; use "
                 "pmpl.mixing=all or even, pmpl.deadline=argmax and one norm for each candidate"
             )
+        if self.near == "always" and space.plain not in space.operators:
+            raise UserError(
+                f"space {space.name} has no operator {space.plain.label}, by which "
+                "pmpl.near=always leaves a slot plain; use pmpl.near=auto, or a space that has it"
+            )
+
+    def blend_in(self, space: Space, *, moving: bool) -> Blend | None:
+        """`blend` in a space, before α moves or from then on: near its plain network if so set."""
+        blend, plain = self.blend, space.plain
+        wanted = self.near == "always" or (self.near == "auto" and space.form == "paper")
+        if not (wanted and blend and blend.mixing == "even" and plain in space.operators):
+            return blend
+        share = self.plain_share if moving else 1.0
+        return replace(blend, plain=space.operators.index(plain), plain_share=share)
 
 
 OF_THE_LOOP = {

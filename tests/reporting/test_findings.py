@@ -113,6 +113,6 @@ def test_a_supernet_that_guesses(make_run):
 
     told = with_loss(2.2)["untrained"]
     assert "had a loss of 2.20 in the mean, and a guess has 2.30" in told
-    assert "pmpl.plain_share=0.8" in told
-    assert "plain_share" not in with_loss(2.2, **{"pmpl.plain_share": 0.8})["untrained"]
+    assert "pmpl.near=always" in told
+    assert "pmpl.near" not in with_loss(2.2, **{"pmpl.near": "always"})["untrained"]
     assert "untrained" not in with_loss(2.0)

@@ -18,7 +18,7 @@ from rfsearch.data.images import Dataset, Images, SearchSplits
 from rfsearch.errors import UserError
 from rfsearch.operators import mixture as mixture_module
 from rfsearch.operators.blend import Blend
-from rfsearch.spaces import Architecture, Backbone, Input, Operator
+from rfsearch.spaces import Architecture, Backbone, Input, Operator, Space, load_space
 from rfsearch.strategies.freezing import ranked
 from rfsearch.strategies.pmpl_search import Stages
 from rfsearch.strategies.pmpl_settings import PMPLSettings
@@ -405,7 +405,8 @@ def test_the_loss_of_a_mixture_needs_one():
         PMPLSettings(relaxation="mixed")
 
 
-NEAR = {"relaxation": "alone", "mixing": "even", "plain_share": 0.5}
+EVEN = {"relaxation": "alone", "mixing": "even"}
+NEAR = {**EVEN, "near": "always", "plain_share": 0.5}
 
 
 @pytest.mark.parametrize("form", ["residual", "paper"])
@@ -429,12 +430,32 @@ def test_near_plain_the_warm_up_is_plain_and_later_a_share_of_it(form):
     assert [one.blend for one in again.supernet.mixtures.values()] == [m.blend for m in mixtures]
 
 
+@pytest.mark.parametrize(("form", "near"), [("residual", 0), ("paper", 1.0), ("replace", 0)])
+def test_draws_are_near_in_the_papers_form_alone(form, near):
+    operators = (Operator("conv"), Operator("pf_max", (("kernel", 3),)))
+    given = {"operators": operators} if form == "replace" else {}
+    search = tiny.search("rfnet6", form=form, **given, **EVEN)
+    assert {one.blend for one in search.supernet.mixtures.values()} == {
+        Blend("even", plain_share=near)
+    }
+
+
 @pytest.mark.parametrize("form", ["residual", "paper", "replace"])
 def test_draws_are_even_where_no_operator_is_plain(form):
     name = "pf_max" if form == "replace" else "max_pool"
     pools = tuple(Operator(name, (("kernel", kernel),)) for kernel in (3, 5))
-    search = tiny.search("rfnet6", form=form, operators=pools, **NEAR)
+    search = tiny.search("rfnet6", form=form, operators=pools, **EVEN)
     assert {one.blend for one in search.supernet.mixtures.values()} == {Blend("even")}
+
+
+def test_always_near_needs_even_draws_and_a_plain_operator():
+    with pytest.raises(UserError, match=r"mixing=all does not draw evenly"):
+        PMPLSettings(mixing="all", near="always")
+    settings = PMPLSettings(near="always")
+    with pytest.raises(UserError, match=r"space pools has no operator identity"):
+        settings.check_space(Space("pools", "residual", (Operator("max_pool", (("kernel", 3),)),)))
+    with pytest.raises(UserError, match=r"space kernels has no operator conv"):
+        settings.check_space(load_space("kernels"))
 
 
 def test_unknown_words_are_the_users_mistake():
@@ -464,7 +485,7 @@ def test_stages_follow_each_other():
         {
             "relaxation": "alone",
             "mixing": "even",
-            "plain_share": 0.5,
+            "near": "always",
             "threshold": 1e-6,
             "patience": 1,
         },
