@@ -50,7 +50,7 @@ READING = """\
 - **Drawn evenly fields grow with the distance and do not stay small** (`pmpl.near=never`, the
   default before): nothing asks for less, for plain and widest are both right. A price of 0.1 did
   not keep those from reaching at 10: mean fields of three searches were 9.0, 7.0, 14.3, 17.7 and
-  22.3, and with 0.02 12.3, 7.0, 17.7, 22.3 and 23.0 (not in the table).
+  21.7, and with 0.02 12.3, 7.0, 17.7, 22.3 and 23.0 (not in the table).
 - **Beyond plain's field enhancers are all the difference.** At distances 8 and 10 plain is at
   chance, as it must be, and every network that PMPL found by itself is right. So is the widest.
 - **PMPL reaches every distance, but so does most of the space** (last column): that three
