@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,57 +26,48 @@ def search(arguments: tuple[argparse.Namespace, int]) -> list[dict[str, Any]]:
     """One null search on one thread; a row per epoch and slot while α moves."""
     import torch
 
+    from rfsearch.training.fit import silent
+
+    options, seed = arguments
+    torch.set_num_threads(1)
+    searching, rows, frozen = started(options, seed), [], set()
+    while not searching.finished:
+        record = searching.advance(silent)
+        frozen |= {event["slot"] for event in record["froze"] if event["by"] == "rule"}
+        if record["stage"] != "search":
+            continue
+        found = of_epoch(options, seed, record, frozen)
+        rows += found
+        widest = max(row["gap"] for row in found)
+        print(seed, record["epoch"], len(frozen), f"{widest:.3f}", flush=True)
+    return rows
+
+
+def started(options: argparse.Namespace, seed: int) -> Any:
+    """A search whose α learns nothing."""
     from rfsearch.engine.config import Request, settle
     from rfsearch.engine.run import new_search
     from rfsearch.engine.start import load_data, prepare
     from rfsearch.reporting.progress import Progress
-    from rfsearch.strategies.freezing import gap
-    from rfsearch.training.fit import silent
     from rfsearch.trials import RunFolder
 
-    options, seed = arguments
-    torch.set_num_threads(1)
-    assignments = ("pmpl.null=signs",)
-    config = settle(
-        Request(
-            backbone=options.backbone,
-            space=options.space,
-            seed=seed,
-            budget=options.budget,
-            assignments=assignments,
-        )
-    )
+    asked = Request(backbone=options.backbone, space=options.space, seed=seed,
+                    budget=options.budget, assignments=("pmpl.null=signs",))  # fmt: skip
+    config = settle(asked)
     config = replace(config, plan=replace(config.plan, threads=1))
-    run = prepare(config, RunFolder(Path("unused")), load_data(config), Progress())
-    searching, rows = new_search(run), []
-    while not searching.finished:
-        record = searching.advance(silent)
-        froze = {event["slot"] for event in record["froze"] if event["by"] == "rule"}
-        if record["stage"] != "search":
-            continue
-        for slot, average in record["average"].items():
-            frozen = slot in froze or any(r["slot"] == slot and r["frozen"] for r in rows)
-            rows.append(
-                {
-                    "budget": options.budget,
-                    "backbone": options.backbone,
-                    "space": options.space,
-                    "seed": seed,
-                    "epoch": record["epoch"],
-                    "alpha_steps": record["alpha_steps"],
-                    "slot": slot,
-                    "gap": round(gap(average), 5),
-                    "frozen": int(frozen),
-                }
-            )
-        print(
-            seed,
-            record["epoch"],
-            sum(r["frozen"] for r in rows[-len(record["average"]) :]),
-            f"{max(gap(p) for p in record['average'].values()):.3f}",
-            flush=True,
-        )
-    return rows
+    return new_search(prepare(config, RunFolder(Path("unused")), load_data(config), Progress()))
+
+
+def of_epoch(
+    options: argparse.Namespace, seed: int, record: Mapping[str, Any], frozen: Collection[str]
+) -> list[dict[str, Any]]:
+    """A row for every slot, in the columns of `rfsearch.reporting.nulls`."""
+    from rfsearch.strategies.freezing import gap
+
+    of_budget = {key: getattr(options, key) for key in ("budget", "backbone", "space")}
+    told = {**of_budget, "seed": seed, **{key: record[key] for key in ("epoch", "alpha_steps")}}
+    return [{**told, "slot": slot, "gap": round(gap(average), 5), "frozen": int(slot in frozen)}
+            for slot, average in record["average"].items()]  # fmt: skip
 
 
 def main() -> None:
