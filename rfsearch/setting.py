@@ -20,6 +20,8 @@ class Limits:
 
     >>> print(Limits(above=0), Limits(least=2), Limits(least=0, below=1), sep="; ")
     more than 0; 2 or more; 0 or more and below 1
+    >>> print(Limits(above=0, below=1), Limits(least=0, most=1), sep="; ")
+    more than 0 and below 1; from 0 to 1
     """
 
     least: float = -math.inf
@@ -31,9 +33,11 @@ class Limits:
     def __str__(self) -> str:
         if self.most < math.inf:
             return f"from {self.least:g} to {self.most:g}"
-        if self.below < math.inf:
-            return f"{self.least:g} or more and below {self.below:g}"
-        return f"more than {self.above:g}" if self.above > -math.inf else f"{self.least:g} or more"
+        most = f" and below {self.below:g}" if self.below < math.inf else ""
+        least = (
+            f"more than {self.above:g}" if self.above > -math.inf else f"{self.least:g} or more"
+        )
+        return least + most
 
     def check(self, name: str, value: Any) -> None:
         """An error where the value is none of them."""
