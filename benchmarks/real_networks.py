@@ -109,6 +109,9 @@ GROUNDS = {
                             (*SHALLOW, *FEWEST),
                             f"{EVEN},{EVEN}:field_price=0.1,{EVEN}:field_price=0.02",
                             ("residual",)),
+    "cifar10-near-price": Ground("a price on fields, near plain there", "mobilenetv2",
+                                 "cifar10", 32, ("plan.width=0.5", *FEW, *FEWEST),
+                                 f"{NEAR}:field_price=0.02,{NEAR}:field_price=0.1", ("paper",)),
     "cifar10-mixtures": Ground("what a step of the search mixes, there", "rfnet6", "cifar10", 32,
                                (*SHALLOW, *FEWEST), "pmpl,pmpl-all,pmpl-subset", ("residual",)),
 }  # fmt: skip
