@@ -15,6 +15,8 @@ from rfsearch.reporting.records import Records
 from rfsearch.reporting.trial_noise import trial_noise
 from rfsearch.training.metrics import ACCURACY
 
+PLAIN = ("identity", "conv")
+"""What leaves a slot plain, in spaces that enhance and in those that replace."""
 NEAR_UNIFORM = 0.95
 """Entropy of p as a share of its largest value, log K, from which on a slot is near uniform."""
 COLLAPSE = 0.8
@@ -113,8 +115,11 @@ def _collapse(records: Records) -> Finding | None:
         return None
     where = f"all {len(chosen)}" if number == len(chosen) else f"{number} of {len(chosen)}"
     sentence = f"Collapse to one operator: {where} slots hold {label}."
-    if label == "identity" and number == len(chosen) and _is_residual(records):
-        sentence += " The found network is the plain backbone."
+    if label == "identity" and number == len(chosen):
+        sentence += (
+            " The found network is the plain backbone." if _is_residual(records) else
+            " In the paper's form each still adds a norm and an activation to the plain backbone."
+        )  # fmt: skip
     return Finding("collapse", sentence)
 
 
@@ -161,13 +166,16 @@ def _leader(weights: Sequence[float]) -> int:
 
 
 def _deadline(freezes: pd.DataFrame) -> Finding | None:
-    late = int(freezes["by_deadline"].sum())
-    if late == 0:
+    late = freezes[freezes["by_deadline"]]
+    if late.empty:
         return None
+    stayed = int((late["operator"].isin(PLAIN) & (late["operator"] != late["led"])).sum())
+    but = (f", but that {stayed} stayed plain: another led there by less than the threshold"
+           if stayed else "")  # fmt: skip
     return Finding(
         "deadline",
-        f"Decided by the deadline: {late} of {len(freezes)} slots did not hold the threshold for "
-        "long enough and kept whichever candidate led when the search stage ended.",
+        f"Decided by the deadline: {len(late)} of {len(freezes)} slots did not hold the threshold "
+        f"for long enough and kept whichever candidate led when the search stage ended{but}.",
     )
 
 

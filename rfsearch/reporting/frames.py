@@ -178,11 +178,12 @@ def _number(value: float | None) -> float:
 def freezes(records: Records) -> pd.DataFrame:
     """One row per freeze, in order of time.
 
-    ``gap`` is the winner's lead in the averaged weights, which is what the rule looks at, and
-    ``p`` its weight, both at the moment it froze; ``by_deadline`` says that the end of the search
-    decided and not the rule. ``loss_before`` and ``loss_after`` are the loss around the freeze,
-    where it was measured.
+    ``led`` is what was ahead in the averaged weights, which is what the rule looks at, and ``gap``
+    its lead; ``p`` is the weight of what was kept, of the larger of two; all at the moment it
+    froze. ``by_deadline`` says that the end of the search decided and not the rule.
+    ``loss_before`` and ``loss_after`` are the loss around the freeze, where it was measured.
     """
+    labels = [candidate.label for candidate in candidates.of_space(records.config)]
     last = max((r["epoch"] for r in records.history if r.get("stage") == "search"), default=0)
     rows = [
         {
@@ -190,8 +191,7 @@ def freezes(records: Records) -> pd.DataFrame:
             "operator": " + ".join(str(label) for label in event["operators"]),
             "epoch": int(record["epoch"]),
             "alpha_step": int(event["alpha_step"]),
-            "p": max(event["p"]),
-            "gap": gap(_average(record, str(event["slot"])) or event["p"]),
+            **_lead(event, record, labels),
             "by_deadline": _is_deadline(event, record, last),
             "loss_before": _number(event.get("loss_before")),
             "loss_after": _number(event.get("loss_after")),
@@ -204,6 +204,7 @@ def freezes(records: Records) -> pd.DataFrame:
         "operator",
         "epoch",
         "alpha_step",
+        "led",
         "p",
         "gap",
         "by_deadline",
@@ -211,6 +212,18 @@ def freezes(records: Records) -> pd.DataFrame:
         "loss_after",
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _lead(
+    event: Mapping[str, Any], record: Mapping[str, Any], labels: Sequence[str]
+) -> dict[str, Any]:
+    weights = _average(record, str(event["slot"])) or event["p"]
+    kept = [labels.index(str(label)) for label in event["operators"]]
+    return {
+        "led": labels[max(range(len(weights)), key=weights.__getitem__)],
+        "p": max(event["p"][index] for index in kept),
+        "gap": gap(weights),
+    }
 
 
 def _is_deadline(event: Mapping[str, Any], record: Mapping[str, Any], last: int) -> bool:

@@ -85,8 +85,9 @@ STRATEGIES: dict[str, Entry] = {
     "darts": _mixed(progressive=False, deadline="argmax"),
     "pmpl-all": Entry(_PMPL, "epochs", settings={"mixing": "all"}),
     "pmpl-paths": Entry(_PMPL, "epochs", settings={"mixing": "sampled"}),
-    "pmpl-even": Entry(_PMPL, "epochs", settings={"near": "never"}),
-    "pmpl-near": Entry(_PMPL, "epochs", settings={"near": "always"}),
+    # The leader of a slot is kept in any form, so that these differ in what they draw alone.
+    "pmpl-even": Entry(_PMPL, "epochs", settings={"near": "never", "deadline": "argmax"}),
+    "pmpl-near": Entry(_PMPL, "epochs", settings={"near": "always", "deadline": "argmax"}),
     "pmpl-mixed": _mixed(),
     "pmpl-tau": Entry(_PMPL, "epochs", settings={"threshold": 0.3}),
     "pmpl-one-norm": _mixed(candidate_norms=False),

@@ -80,3 +80,13 @@ def at_deadline(p: Sequence[float], deadline: str) -> tuple[int, ...]:
     ((1,), (1, 2))
     """
     return tuple(sorted(ranked(p)[: 2 if deadline == "pair" else 1]))
+
+
+def unless_ahead(p: Sequence[float], plain: int, threshold: float) -> tuple[int, ...]:
+    """The winner where it leads the plain operator by ``threshold`` or more, else that one (ours).
+
+    >>> unless_ahead([0.2, 0.5, 0.3], 0, 0.2), unless_ahead([0.3, 0.45, 0.25], 0, 0.2)
+    ((1,), (0,))
+    """
+    winner = ranked(p)[0]
+    return (winner if p[winner] - p[plain] >= threshold else plain,)

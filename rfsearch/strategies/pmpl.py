@@ -9,7 +9,9 @@ the end. And a step trains the weights in one network of the space, drawn whatev
 less than a mixture, and what is drawn by p instead is trained more and looks better for that alone
 (what each of them finds: reports/rfbench). In the paper's form it is drawn near the plain network
 (``near``): sixteen pools in a row hardly train, and on networks that guess α can only follow noise
-(reports/quick, reports/real). Behind residual branches an even draw trains, and finds more.
+(reports/quick, reports/real). Behind residual branches an even draw trains, and finds more. At
+the deadline a slot keeps its leader there; in the paper's form it keeps the plain operator unless
+another leads that by the threshold, for a pool that leads by luck costs much.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from rfsearch.errors import UserError
 from rfsearch.operators.blend import one_draw
 from rfsearch.seeds import stream
 from rfsearch.strategies.field_price import growths, slope
-from rfsearch.strategies.freezing import Watch, at_deadline, observe, ranked
+from rfsearch.strategies.freezing import Watch, at_deadline, observe, ranked, unless_ahead
 from rfsearch.strategies.pmpl_settings import PMPLSettings, of_own_loop
 from rfsearch.training.alternate import AlphaDescent, Gradients, Objective
 from rfsearch.training.fit import NotFinite
@@ -73,6 +75,7 @@ class PMPL:
         self.supernet = supernet
         self.settings = settings or of_own_loop(changed)
         self.settings.check_space(supernet.space)
+        self.deadline = self.settings.deadline_in(supernet.space)
         self.seed = seed
         self.loss_without = loss_without
         self.shares = shares
@@ -235,7 +238,7 @@ class PMPL:
             raise UserError("nothing was searched: call step(loss) before finish(), each epoch")
         p = self.probabilities
         kept = {
-            slot: self._chosen(slot, self.watches[slot].average or p[slot], self.settings.deadline)
+            slot: self._chosen(slot, self.watches[slot].average or p[slot], self.deadline)
             for slot in self.supernet.open_slots
         }
         self._freeze(kept, "deadline", loss)
@@ -250,6 +253,9 @@ class PMPL:
     def _chosen(self, slot: str, p: Sequence[float], deadline: str) -> tuple[int, ...]:
         """What a slot that is ready keeps."""
         without = self.loss_without
+        if deadline == "plain":
+            space = self.supernet.space
+            return unless_ahead(p, space.operators.index(space.plain), self.settings.threshold)
         if self.settings.select == "alpha" or without is None:
             return at_deadline(p, deadline)
         return (max(ranked(p)[:2], key=lambda k: without(slot, k)),)

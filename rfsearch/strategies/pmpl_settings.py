@@ -12,7 +12,7 @@ from rfsearch.spaces import Space
 from rfsearch.training.alternate import ALPHA_LOSSES
 
 NULLS = ("off", "signs", "labels")
-DEADLINES = ("argmax", "pair")
+DEADLINES = ("auto", "plain", "argmax", "pair")
 SELECTORS = ("alpha", "masking")
 RELAXATIONS = ("alone", "mixed")
 NEAR = ("auto", "always", "never")
@@ -93,7 +93,10 @@ class PMPLSettings:
         True, "residual form: a BatchNorm for each candidate; false has one over their sum"
     )
     deadline: str = setting(
-        "argmax", "what open slots keep at the end: argmax, or pair (PMPL)", among=DEADLINES
+        "auto",
+        "what open slots keep at the end: argmax, pair (PMPL), plain (the plain operator unless "
+        "another leads it by the threshold), or auto: plain in the paper's form, else argmax",
+        among=DEADLINES,
     )
     null: str = setting(
         "off",
@@ -125,7 +128,7 @@ class PMPLSettings:
             )
 
     def _check_masking(self) -> None:
-        if self.select == "masking" and self.deadline == "pair":
+        if self.select == "masking" and self.deadline not in ("auto", "argmax"):
             raise UserError("pmpl.select=masking keeps one of two; use pmpl.deadline=argmax")
         if self.select == "masking" and self.field_price:
             raise UserError(
@@ -150,6 +153,11 @@ class PMPLSettings:
                 "mixed at every step, or one is drawn evenly, and one is kept; use "
                 "pmpl.mixing=all or even, pmpl.deadline=argmax and one norm for each candidate"
             )
+        if self.deadline == "plain" and space.plain not in space.operators:
+            raise UserError(
+                f"space {space.name} has no operator {space.plain.label}, which "
+                "pmpl.deadline=plain keeps; use pmpl.deadline=argmax, or a space that has it"
+            )
         if self.near == "always" and space.plain not in space.operators:
             raise UserError(
                 f"space {space.name} has no operator {space.plain.label}, by which "
@@ -164,6 +172,13 @@ class PMPLSettings:
             return blend
         share = self.plain_share if moving else 1.0
         return replace(blend, plain=space.operators.index(plain), plain_share=share)
+
+    def deadline_in(self, space: Space) -> str:
+        """What open slots keep in a space: `deadline`, and which that is under ``auto``."""
+        if self.deadline != "auto":
+            return self.deadline
+        cautious = space.form == "paper" and space.plain in space.operators
+        return "plain" if cautious and self.select == "alpha" else "argmax"
 
 
 OF_THE_LOOP = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rfsearch.reporting import nulls
+from rfsearch.reporting import frames, nulls
 from rfsearch.reporting.findings import findings
 from rfsearch.reporting.records import read
 
@@ -32,6 +32,22 @@ def test_a_mixed_outcome_has_not_collapsed(make_run):
 
 def test_deadline_counts_slots(make_run):
     assert names(make_run())["deadline"].startswith("Decided by the deadline: 5 of 16 slots")
+
+
+def test_slots_that_stayed_plain_though_another_led(make_run):
+    folder = make_run()
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    *_, line = (line for line in lines if line.get("froze"))
+    held = [event for event in line["froze"] if event["operators"] != ["identity"]][:2]
+    for event in held:
+        event["operators"] = ["identity"]
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert names(folder)["deadline"].endswith(
+        "ended, but that 2 stayed plain: another led there by less than the threshold."
+    )
+    shares = {event["slot"]: event["p"][0] for event in held}
+    frozen = frames.freezes(read(folder)).set_index("slot")
+    assert frozen.loc[list(shares), "p"].to_dict() == shares
 
 
 def test_the_event_itself_decides_where_it_says_so(make_run):

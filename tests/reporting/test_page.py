@@ -110,6 +110,8 @@ def test_hostile_strings_stay_text(make_run, usual):
         hash=HOSTILE,
         operators=operators,
     )
+    history = (folder / "history.jsonl").read_text()
+    (folder / "history.jsonl").write_text(history.replace('"max 3"', json.dumps(HOSTILE)))
     environment = json.loads((folder / "environment.json").read_text())
     environment |= {"cpu": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     (folder / "environment.json").write_text(json.dumps(environment))

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rfsearch.strategies.freezing import Watch, at_deadline, gap, observe, ranked, settled
+from rfsearch.strategies.freezing import (
+    Watch,
+    at_deadline,
+    gap,
+    observe,
+    ranked,
+    settled,
+    unless_ahead,
+)
 
 COUNTS = [2, 3, 7, 8]
 
@@ -142,6 +150,18 @@ def test_the_average_stays_a_distribution(data, count, average, threshold):
             streak = streak + 1 if watch.winner == before.winner else 1
         assert watch.streak == streak
         assert replace(watch) == watch
+
+
+@settings(max_examples=100)
+@given(st.data(), distributions(), st.floats(0, 1))
+def test_the_plain_operator_is_left_for_a_clear_winner_alone(data, p, threshold):
+    plain = data.draw(st.integers(0, len(p) - 1))
+    (kept,) = unless_ahead(p, plain, threshold)
+    assert kept in (plain, ranked(p)[0])
+    if kept != plain:
+        assert p[kept] - p[plain] >= threshold
+    elif plain != ranked(p)[0]:
+        assert max(p) - p[plain] < threshold
 
 
 @settings(max_examples=100)

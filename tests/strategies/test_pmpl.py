@@ -19,7 +19,7 @@ from rfsearch.errors import UserError
 from rfsearch.operators import mixture as mixture_module
 from rfsearch.operators.blend import Blend
 from rfsearch.spaces import Architecture, Backbone, Input, Operator, Space, load_space
-from rfsearch.strategies.freezing import ranked
+from rfsearch.strategies.freezing import Watch, ranked
 from rfsearch.strategies.pmpl_search import Stages
 from rfsearch.strategies.pmpl_settings import PMPLSettings
 from rfsearch.training.recipe import Recipe
@@ -224,6 +224,38 @@ def test_the_deadline_may_keep_a_pair():
         top = sorted(ranked(records[0]["average"][choice.slot])[:2])
         assert choice.operators == tuple(tiny.OPERATORS[k] for k in top)
     pmpl.network()(batch()[0])
+
+
+@pytest.mark.parametrize("lead", [0.19, 0.21])
+@pytest.mark.parametrize(
+    ("form", "deadline", "cautious"),
+    [
+        ("paper", "auto", True),
+        ("residual", "auto", False),
+        ("residual", "plain", True),
+        ("paper", "argmax", False),
+    ],
+)
+def test_a_slot_stays_plain_unless_another_is_ahead_of_that(form, deadline, cautious, lead):
+    pmpl = tiny.search(form=form, stages=(0, 1, 0), deadline=deadline, threshold=0.2)
+    plain, other = pmpl.supernet.space.operators.index(pmpl.supernet.space.plain), 1
+    for watch in pmpl.pmpl.watches:
+        pmpl.pmpl.watches[watch] = Watch((0.4 - lead / 2, 0.4 + lead / 2, 0.2))
+    pmpl.pmpl.alpha_steps = 1
+    pmpl.pmpl.finish()
+    kept = {mixture.kept for mixture in pmpl.supernet.mixtures.values()}
+    assert kept == {(plain if cautious and lead < 0.2 else other,)}
+
+
+def test_a_plain_deadline_needs_a_plain_operator():
+    pool = Operator("max_pool", (("kernel", 3),))
+    with pytest.raises(UserError, match=r"pools has no operator identity.*deadline=argmax"):
+        PMPLSettings(deadline="plain").check_space(Space("pools", "paper", (pool,)))
+    assert PMPLSettings().deadline_in(Space("pools", "paper", (pool,))) == "argmax"
+    masked = PMPLSettings(select="masking")
+    assert masked.deadline_in(load_space("pmpl")) == "argmax"
+    with pytest.raises(UserError, match=r"masking keeps one of two.*deadline=argmax"):
+        PMPLSettings(select="masking", deadline="plain")
 
 
 def test_a_frozen_slot_runs_one_operator_and_its_alpha_rests(monkeypatch):
