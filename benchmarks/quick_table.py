@@ -67,11 +67,13 @@ def cells() -> Iterator[Cell]:
         yield Cell("pooling", f"random {draw}", draw % len(SEEDS))
     for label in load_space("pooling").labels[1:]:
         yield Cell("pooling", label, 0)
-    for choice in ("identity", "ssp", "max 3"):
+    for choice in ("ssp", "max 3"):
         yield Cell("pmpl", choice, 0)
     for seed in SEEDS:
         yield Cell("pmpl", "found", seed)
+        yield Cell("pmpl", "identity", seed)
         yield Cell("pmpl", f"random {seed}", seed)
+        yield Cell("pmpl", "found near plain", seed)
         yield Cell("pmpl", "found evenly", seed)
     for seed in SEEDS:
         yield Cell("pooling", "found near plain", seed)
@@ -167,9 +169,12 @@ def summary(rows: list[Row]) -> str:
 def grouped(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
     """Rows by form and arm; all random draws are one arm, and one operator is 'X everywhere'."""
     groups: dict[tuple[str, str], list[Row]] = {}
-    names = {"plain": "plain backbone", "found": "found by PMPL",
-             "found evenly": "found by PMPL, drawn evenly (`pmpl-even`)",
-             "found near plain": "found by PMPL, drawn near plain (`pmpl-near`)"}  # fmt: skip
+    names = {
+        "plain": "plain backbone",
+        "found": "found by PMPL",
+        "found evenly": "found by PMPL, drawn evenly, leaders kept (`pmpl-even`)",
+        "found near plain": "found by PMPL, drawn near plain, leaders kept (`pmpl-near`)",
+    }
     for row in sorted(rows, key=lambda row: (row.space != "pooling", row.choice, row.seed)):
         arm = "random choice" if row.choice.startswith("random") else row.choice
         arm = names.get(arm, arm)
