@@ -170,8 +170,8 @@ def _deadline(freezes: pd.DataFrame) -> Finding | None:
     if late.empty:
         return None
     stayed = int((late["operator"].isin(PLAIN) & (late["operator"] != late["led"])).sum())
-    but = (f", but that {stayed} stayed plain: another led there by less than the threshold"
-           if stayed else "")  # fmt: skip
+    but = (f", but that {stayed} stayed plain: another led there by less than the threshold "
+           "(pmpl.deadline=argmax would keep it)" if stayed else "")  # fmt: skip
     return Finding(
         "deadline",
         f"Decided by the deadline: {len(late)} of {len(freezes)} slots did not hold the threshold "

@@ -44,6 +44,7 @@ def test_one_operator_everywhere_is_of_the_spaces_own():
     assert {column: value for column, value in told.items() if value} == {
         "ground": "cifar10", "form": "residual", "plain, %": "50.0",
         "one operator everywhere": "+15.0",
+        "identity everywhere (paper)": "-40.0",
     }  # fmt: skip
 
 

@@ -43,7 +43,8 @@ def test_slots_that_stayed_plain_though_another_led(make_run):
         event["operators"] = ["identity"]
     (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert names(folder)["deadline"].endswith(
-        "ended, but that 2 stayed plain: another led there by less than the threshold."
+        "ended, but that 2 stayed plain: another led there by less than the threshold "
+        "(pmpl.deadline=argmax would keep it)."
     )
     shares = {event["slot"]: event["p"][0] for event in held}
     frozen = frames.freezes(read(folder)).set_index("slot")
