@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-WIDTH, HEIGHT, EDGE = 560, 340, 52
+WIDTH, HEIGHT, EDGE = 760, 340, 52
 STYLE = """text { font: 13px sans-serif; fill: #24292f }
 line { stroke: #8c959f; stroke-width: 1.5 }
 .grid { stroke: #8c959f; stroke-opacity: .25 } .plain { stroke-dasharray: 6 4 }
@@ -18,12 +18,12 @@ circle { fill: #58a6ff } rect { fill: #d2a8ff } path { fill: #3fb950 } }
 
 
 MARKS = (
-    '<circle cx="{x:.0f}" cy="{y:.0f}" r="5"/>',
-    '<rect x="{x:.0f}" y="{y:.0f}" width="9" height="9" transform="translate(-4.5 -4.5)"/>',
-    '<path d="M0-6L5.5 4H-5.5z" transform="translate({x:.0f} {y:.0f})"/>',
+    '<circle cx="{x:.0f}" cy="{y:.0f}" r="3.2"/>',
+    '<rect x="{x:.0f}" y="{y:.0f}" width="6" height="6" transform="translate(-3 -3)"/>',
+    '<path d="M0-4.2L3.8 2.8H-3.8z" transform="translate({x:.0f} {y:.0f})"/>',
 )
 """Of the arms, in their order."""
-APART = 7
+APART = 5
 """Pixels between the marks at one distance."""
 
 Fields = Mapping[int, Sequence[int]]
@@ -41,7 +41,7 @@ def figure(chosen: Mapping[str, Fields], plain: int, mean: float, widest: int) -
     distances = list(next(iter(chosen.values())))
 
     def x(distance: float) -> float:
-        return EDGE + (distance + 0.7) / (max(distances) + 1.4) * (WIDTH - 1.5 * EDGE)
+        return EDGE + (distance + 1) / (max(distances) + 2) * (WIDTH - 1.5 * EDGE)
 
     def y(field: float) -> float:
         return HEIGHT - EDGE - field / (widest + 2) * (HEIGHT - 1.4 * EDGE)
@@ -55,7 +55,7 @@ def figure(chosen: Mapping[str, Fields], plain: int, mean: float, widest: int) -
         return f'<text x="{left:.0f}" y="{top:.0f}" {more}>{told}</text>'
 
     middle = 'text-anchor="middle"'
-    ends = (-0.7, max(distances) + 0.7)
+    ends = (-1, max(distances) + 1)
     parts = [rule("grid", ends, (field, field)) for field in range(0, widest + 1, 5)]
     parts += [words(EDGE - 10, y(field) + 4, field, 'text-anchor="end"')
               for field in range(0, widest + 1, 5)]  # fmt: skip
@@ -67,7 +67,7 @@ def figure(chosen: Mapping[str, Fields], plain: int, mean: float, widest: int) -
               words(x(last), y(last + 1) + 18, "needed", f'class="told" {middle}')]  # fmt: skip
     for arm, ((label, told), mark) in enumerate(zip(chosen.items(), MARKS, strict=True)):
         top = y(0) - 48 + 18 * arm
-        parts += [mark.format(x=x(5.8), y=top - 4), words(x(5.8) + 12, top, label)]
+        parts += [mark.format(x=x(6.1), y=top - 4), words(x(6.1) + 12, top, label)]
         for distance, fields in told.items():
             for place, field in enumerate(fields):
                 of_arm = (len(fields) + 0.5) * (arm - (len(chosen) - 1) / 2)
