@@ -39,9 +39,9 @@ READING = """\
   where plain is right, all twelve searches leave every slot plain; at 8 and 10, where the plain
   network of the warm-up can have learnt nothing, all twelve reach and are right. At 0 a max 3 in
   the last slot, which makes lone marks larger, is worth it to three of six. A step leaves each
-  slot plain eight times in ten, the warm-up trains the plain network, and a slot that has not
-  settled stays plain unless another operator leads that by the threshold (all three ours). The
-  last of them came after seeds 0 to 2 were seen; 3 to 5 were not.
+  slot plain eight times in ten (chosen on [digits](../quick/)), the warm-up trains the plain
+  network, and a slot that has not settled stays plain unless another operator leads that by the
+  threshold (all three ours). The last of them came after seeds 0 to 2 were seen; 3 to 5 were not.
 - **Where the deadline keeps what leads** (`leading`) fields are 8 to 11 in the mean where 7 are
   enough, and 1 to 3 pixels larger beyond.
 - **A small price on fields does nearly as much** (`cheap`: a loss that a candidate has to save for
