@@ -20,6 +20,7 @@ from typing import Any
 
 import planted_images
 import tables
+import trainings
 from planted_figure import figure
 from ranks import tau
 
@@ -84,16 +85,12 @@ save a loss of 0.02 or of 0.1."""
 
 def opened(distance: int, seed: int, changed: Sequence[str] = ()) -> Any:
     """A run with its data, recipe and plan; nothing of it is written."""
-    from rfsearch.engine.config import Request, settle
-    from rfsearch.engine.run import Silent
-    from rfsearch.engine.start import load_data, prepare
-    from rfsearch.trials import RunFolder
+    from rfsearch.engine.config import Request
 
     asked = Request(backbone="planted_images:network", data=f"planted_images:d{distance}",
                     space=str(SPACE), image_size=planted_images.PIXELS, seed=seed, device="cpu",
                     assignments=(*SETTINGS, *changed))  # fmt: skip
-    config = settle(asked)
-    return prepare(config, RunFolder(Path("unused")), load_data(config), Silent())
+    return trainings.opened(asked)
 
 
 def train(distance: int, seed: int, arm: str) -> dict[str, Any]:

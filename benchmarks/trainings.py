@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rfsearch.engine.config import Request
+    from rfsearch.engine.run import Run
+
+
+def opened(request: Request) -> Run:
+    """A run with its data, recipe and plan; nothing of it is written."""
+    from rfsearch.engine.config import settle
+    from rfsearch.engine.run import Silent
+    from rfsearch.engine.start import load_data, prepare
+    from rfsearch.trials import RunFolder
+
+    config = settle(request)
+    return prepare(config, RunFolder(Path("unused")), load_data(config), Silent())
 
 
 def trained(request: Request, operators: Sequence[str]) -> tuple[float, float]:
@@ -20,16 +32,12 @@ def trained(request: Request, operators: Sequence[str]) -> tuple[float, float]:
     """
     import torch
 
-    from rfsearch.engine.config import settle
-    from rfsearch.engine.run import Silent, describe, new_training, slot_names
-    from rfsearch.engine.start import load_data, prepare
+    from rfsearch.engine.run import describe, new_training, slot_names
     from rfsearch.spaces import load_space
     from rfsearch.training.evaluation import accuracy
-    from rfsearch.trials import RunFolder
 
     torch.set_num_threads(1)
-    config, space = settle(request), load_space(request.space)
-    run = prepare(config, RunFolder(Path("runs/trained")), load_data(config), Silent())
+    run, space = opened(request), load_space(request.space)
     slots = slot_names(run)
     labels = operators if len(operators) > 1 else [*operators] * len(slots)
     chosen = space.choose(slots, [space.labels.index(label) for label in labels])

@@ -14,10 +14,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tables
 from means import above, spread
-from trainings import trained
+from trainings import opened, trained
+
+if TYPE_CHECKING:
+    from rfsearch.engine.config import Request
 
 SEEDS = range(6)
 REPORT = Path(__file__).parents[1] / "reports" / "undecided"
@@ -29,7 +33,7 @@ CONTROLS = ("identity", "avg 3")
 NUM_SLOTS = 6
 
 
-def request(seed: int) -> object:
+def request(seed: int) -> Request:
     """A run of a seed."""
     from rfsearch.engine.config import Request
 
@@ -55,15 +59,11 @@ def searched(seed: int) -> dict[str, tuple[str, bool, float]]:
     """Slot → what led, whether only the deadline decided, and its lead over the plain operator."""
     import torch
 
-    from rfsearch.engine.config import settle
-    from rfsearch.engine.run import Silent, new_search, slot_names
-    from rfsearch.engine.start import load_data, prepare
+    from rfsearch.engine.run import new_search, slot_names
     from rfsearch.spaces import load_space
-    from rfsearch.trials import RunFolder
 
     torch.set_num_threads(1)
-    config, labels = settle(request(seed)), load_space("pmpl").labels
-    run = prepare(config, RunFolder(Path("unused")), load_data(config), Silent())
+    run, labels = opened(request(seed)), load_space("pmpl").labels
     search, frozen = new_search(run), {}
     while not search.finished:
         told = search.advance()

@@ -149,7 +149,9 @@ def _same_winner(weights: pd.DataFrame) -> Finding | None:
         return None
     slots = moving.groupby("slot", sort=False)["p"]
     first, last = slots.first(), slots.last()
-    same = sum(_leader(one) == _leader(other) for one, other in zip(first, last, strict=True))
+    same = sum(
+        frames.leader(one) == frames.leader(other) for one, other in zip(first, last, strict=True)
+    )
     chance = len(first) / len(first.iloc[0])
     if same <= 2 * chance:
         return None
@@ -159,10 +161,6 @@ def _same_winner(weights: pd.DataFrame) -> Finding | None:
         f"after the first epoch of alpha also won; chance would give about {chance:.1f}. "
         "Either these choices are easy, or the start decided them.",
     )
-
-
-def _leader(weights: Sequence[float]) -> int:
-    return max(range(len(weights)), key=lambda index: weights[index])
 
 
 def _deadline(freezes: pd.DataFrame) -> Finding | None:

@@ -220,7 +220,7 @@ def _lead(
     weights = _average(record, str(event["slot"])) or event["p"]
     kept = [labels.index(str(label)) for label in event["operators"]]
     return {
-        "led": labels[max(range(len(weights)), key=weights.__getitem__)],
+        "led": labels[leader(weights)],
         "p": max(event["p"][index] for index in kept),
         "gap": gap(weights),
     }
@@ -237,6 +237,11 @@ def _average(record: Mapping[str, Any], slot: str) -> Sequence[float]:
     """The averaged weights of a slot; empty before the first alpha step."""
     averages: Mapping[str, Sequence[float]] = record.get("average") or {}
     return averages.get(slot) or ()
+
+
+def leader(weights: Sequence[float]) -> int:
+    """The strongest candidate; of equals the first."""
+    return max(range(len(weights)), key=lambda index: weights[index])
 
 
 def gap(weights: Sequence[float]) -> float:

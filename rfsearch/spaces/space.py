@@ -80,6 +80,11 @@ class Space:
         """The operator that leaves a slot plain, whether the space holds it or not."""
         return Operator("conv" if self.form == "replace" else "identity")
 
+    @property
+    def plain_index(self) -> int | None:
+        """Where the space holds `plain`, or None where it does not."""
+        return self.operators.index(self.plain) if self.plain in self.operators else None
+
     def form_of(self, index: int) -> str:
         """How one of the operators stands at a slot."""
         return "replace" if index >= len(self.operators) - self.replacing else self.form

@@ -254,8 +254,9 @@ class PMPL:
         """What a slot that is ready keeps."""
         without = self.loss_without
         if deadline == "plain":
-            space = self.supernet.space
-            return unless_ahead(p, space.operators.index(space.plain), self.settings.threshold)
+            plain = self.supernet.space.plain_index
+            assert plain is not None
+            return unless_ahead(p, plain, self.settings.threshold)
         if self.settings.select == "alpha" or without is None:
             return at_deadline(p, deadline)
         return (max(ranked(p)[:2], key=lambda k: without(slot, k)),)

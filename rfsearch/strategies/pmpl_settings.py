@@ -153,31 +153,36 @@ class PMPLSettings:
                 "mixed at every step, or one is drawn evenly, and one is kept; use "
                 "pmpl.mixing=all or even, pmpl.deadline=argmax and one norm for each candidate"
             )
-        if self.deadline == "plain" and space.plain not in space.operators:
+        if space.plain_index is None:
+            self._check_without_plain(space)
+
+    def _check_without_plain(self, space: Space) -> None:
+        missing = f"space {space.name} has no operator {space.plain.label}"
+        if self.deadline == "plain":
             raise UserError(
-                f"space {space.name} has no operator {space.plain.label}, which "
-                "pmpl.deadline=plain keeps; use pmpl.deadline=argmax, or a space that has it"
+                f"{missing}, which pmpl.deadline=plain keeps; use pmpl.deadline=argmax, or a "
+                "space that has it"
             )
-        if self.near == "always" and space.plain not in space.operators:
+        if self.near == "always":
             raise UserError(
-                f"space {space.name} has no operator {space.plain.label}, by which "
-                "pmpl.near=always leaves a slot plain; use pmpl.near=auto, or a space that has it"
+                f"{missing}, by which pmpl.near=always leaves a slot plain; use pmpl.near=auto, "
+                "or a space that has it"
             )
 
     def blend_in(self, space: Space, *, moving: bool) -> Blend | None:
         """`blend` in a space, before α moves or from then on: near its plain network if so set."""
-        blend, plain = self.blend, space.plain
+        blend, plain = self.blend, space.plain_index
         wanted = self.near == "always" or (self.near == "auto" and space.form == "paper")
-        if not (wanted and blend and blend.mixing == "even" and plain in space.operators):
+        if not (wanted and blend and blend.mixing == "even") or plain is None:
             return blend
         share = self.plain_share if moving else 1.0
-        return replace(blend, plain=space.operators.index(plain), plain_share=share)
+        return replace(blend, plain=plain, plain_share=share)
 
     def deadline_in(self, space: Space) -> str:
         """What open slots keep in a space: `deadline`, and which that is under ``auto``."""
         if self.deadline != "auto":
             return self.deadline
-        cautious = space.form == "paper" and space.plain in space.operators
+        cautious = space.form == "paper" and space.plain_index is not None
         return "plain" if cautious and self.select == "alpha" else "argmax"
 
 
