@@ -42,8 +42,10 @@ KEPT = ("arm", "group", "search_seed", "accuracy", "params", "macs", "window_ops
 
 LONGER = 40
 """Epochs."""
-OF_LONGER = {"residual": ("plain", "pmpl-even", "random networks"),
-             "paper": ("identity everywhere (paper)", "pmpl-even", "random networks")}  # fmt: skip
+OF_LONGER = {
+    "residual": ("plain", "pmpl-even", "random networks"),
+    "paper": ("identity everywhere (paper)", "pmpl", "pmpl-even", "random networks"),
+}
 """Arms of which three networks are trained for so many."""
 KEPT_LONGER = ("arm", "search_seed", "accuracy", "seconds", "architecture")
 
@@ -62,6 +64,7 @@ class Ground:
         arms: strategies; those of the summary, or what differs between variants of one.
         forms: of the enhancer.
         seeds: of the searches, and of plain's trainings.
+        also: another ground, what was found on which is trained longer beside what was found here.
     """
 
     why: str
@@ -72,6 +75,7 @@ class Ground:
     arms: str
     forms: tuple[str, ...] = tuple(SPACES)
     seeds: str = SEEDS
+    also: str = ""
 
 
 FEW = ("plan.images=4000", "plan.retrain_epochs=8")
@@ -83,7 +87,8 @@ WHOLE = (*LARGER, *CHEAP, *CONTROLS)
 NARROW = ("plan.width=0.25", *FEW, *CHEAP, *CONTROLS)
 SHALLOW = ("plan.width=0.5", *FEW)
 GROUNDS = {
-    "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL, BOTH),
+    "cifar10": Ground("photographs", "mobilenetv2", "cifar10", 32, SMALL, BOTH,
+                      also="cifar10-careful"),
     "cifar10-near": Ground("near plain there", "mobilenetv2", "cifar10", 32,
                            ("plan.width=0.5", *FEW, *FEWEST), NEAR),
     "cifar10-careful": Ground("plain where nothing is ahead, there", "mobilenetv2", "cifar10",
@@ -164,7 +169,8 @@ def longer(name: str, data: str, forms: Sequence[str]) -> None:
 
 def three_of_each(name: str, form: str) -> list[dict[str, str]]:
     """Of the arms that are trained longer, as they were found: one network a search seed."""
-    rows = tables.read(REPORT / f"{name}-{form}.csv")
+    rows = [row for ground in (name, GROUNDS[name].also) if ground
+            for row in tables.read(REPORT / f"{ground}-{form}.csv")]  # fmt: skip
     first = {(row["arm"], row["search_seed"]): row for row in reversed(rows)}
     return [first[arm, seed] for arm in OF_LONGER[form] for seed in SEEDS.split(",")
             if (arm, seed) in first]  # fmt: skip

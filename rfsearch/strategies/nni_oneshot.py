@@ -26,86 +26,23 @@ import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rfsearch.backbones.slots import install
-from rfsearch.data.augmentation import Augmentation
-from rfsearch.data.images import Images
-from rfsearch.operators.mixture import Mixture, PaperMixture, ResidualMixture
-from rfsearch.operators.replaced import ReplaceMixture
 from rfsearch.seeds import stream
 from rfsearch.spaces import Choice
+from rfsearch.strategies.nni_modules import Batches, Expressed, Meter, module, one_epoch
 from rfsearch.strategies.nni_tuners import load
 from rfsearch.strategies.task import Task
-from rfsearch.strategies.within import STRENGTH, penalty
-from rfsearch.training.batches import epoch_batches
-from rfsearch.training.fit import Descent, NotFinite, Tick, silent
+from rfsearch.training.fit import Descent, Tick, silent
 from rfsearch.training.randomness import seeded
 from rfsearch.training.statistics import settled
-
-ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
-"""Device of torch → Lightning's word for it."""
-
-
-class Expressed(nn.Module):
-    """A mixture as NNI's layer choice in the place of its sum; every weight is the mixture's."""
-
-    def __init__(self, mixture: Mixture, label: str) -> None:
-        super().__init__()
-        from nni.nas.nn.pytorch import LayerChoice
-
-        self.residual = isinstance(mixture, ResidualMixture)
-        candidates: list[nn.Module] = list(mixture.operators)
-        if isinstance(mixture, ResidualMixture | ReplaceMixture):
-            normed = zip(mixture.operators, mixture.norms, strict=True)
-            candidates = [nn.Sequential(operator, norm) for operator, norm in normed]
-        if isinstance(mixture, ResidualMixture):
-            self.gamma, self.beta = mixture.gamma, mixture.beta
-        elif isinstance(mixture, ReplaceMixture):
-            self.norm: nn.Module = nn.Identity()
-            self.activation: nn.Module = nn.Identity()
-        else:
-            assert isinstance(mixture, PaperMixture)
-            self.norm, self.activation = mixture.norm, mixture.activation
-        self.choice = LayerChoice(candidates, label=label)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H, W)."""
-        mixed: Tensor = self.choice(x)
-        if self.residual:
-            return x + self.gamma[:, None, None] * mixed + self.beta[:, None, None]
-        activated: Tensor = self.activation(self.norm(mixed))
-        return activated
-
-
-class Batches:
-    """What Lightning iterates over: so many batches, again from their start where they end."""
-
-    def __init__(
-        self, images: Images, augmentation: Augmentation, size: int, count: int, seed: int
-    ) -> None:
-        self.images, self.augmentation = images, augmentation
-        self.size, self.count, self.seed = size, count, seed
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(self.seed)
-        left = self.count
-        while left:
-            batches = epoch_batches(self.images, self.augmentation, self.size, generator)
-            for batch in batches:
-                yield batch
-                left -= 1
-                if not left:
-                    return
 
 
 class OneShot:
@@ -134,7 +71,7 @@ class OneShot:
         )
         self.places: dict[str, Expressed] = {}
         with seeded(stream(self.seed, "alpha")), _quiet():
-            self.module = _module(self)
+            self.module = module(self)
             self._restore()
         for mixture, place in zip(self.mixtures.values(), self.places.values(), strict=True):
             with torch.no_grad():
@@ -202,18 +139,18 @@ class OneShot:
             Batches(one, task.augmentation, count, steps, seed)
             for one, count, seed in zip(images, sizes, seeds, strict=True)
         ]
-        self.module.training_module.begin(tick)
+        meter = self.module.training_module.meter = Meter(self.steps, tick)
         with self._expressed(), _quiet(), seeded(stream(self.seed, "epoch", self.epoch)):
-            trainer = _trainer(self)
+            trainer = one_epoch(self)
             loaders = self.strategy.train_dataloader(lambda: made[0], lambda: made[1])
             _interruptible(partial(trainer.fit, self.module, train_dataloaders=loaders))
-        return self.module.training_module.told()
+        return meter.told()
 
     def seconds_a_step(self, epoch: int, steps: int) -> float:
         """A middling one of so many steps of an epoch; the search is of no use afterwards."""
         self.epoch = epoch
         self.fit(steps + 1)
-        moments = self.module.training_module.moments
+        moments = self.module.training_module.meter.moments
         return statistics.median(b - a for a, b in itertools.pairwise(moments))
 
     def _close(self) -> list[dict[str, Any]]:
@@ -298,147 +235,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _module(search: OneShot) -> Any:
-    """NNI's one-shot module around the supernet, whose slots it expresses."""
-    from nni.nas.evaluator.pytorch import LightningModule
-    from nni.nas.nn.pytorch import ModelSpace
-
-    class Space(ModelSpace):
-        """The supernet's network as NNI's space."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            search.places = {
-                slot: Expressed(mixture, f"slot{number}")
-                for number, (slot, mixture) in enumerate(search.mixtures.items())
-            }
-            search.express()
-            self.network = search.supernet.network
-
-        def forward(self, x: Tensor) -> Tensor:
-            """Images to logits."""
-            logits: Tensor = self.network(x)
-            return logits
-
-    class Training(LightningModule):
-        """The recipe of the weights; NNI calls it for steps on α too, at even numbers."""
-
-        def begin(self, tick: Tick) -> None:
-            """Forget what was seen."""
-            self.tick = tick
-            self.losses: list[Tensor] = []
-            self.alpha_losses: list[Tensor] = []
-            self.right: list[Tensor] = []
-            self.moments: list[float] = []
-
-        def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
-            """The loss of a batch."""
-            images, labels = batch
-            logits = self.model(images)
-            loss = search.descent.loss(logits, labels)
-            if not loss.isfinite():
-                raise NotFinite(
-                    f"the loss is {float(loss)} in step {len(self.losses) + 1} of "
-                    f"{search.steps}; a smaller --set recipe.lr may help"
-                )
-            if number % 2 == 0:
-                self.alpha_losses.append(loss.detach().cpu())
-                return loss + _penalty(search)
-            self.losses.append(loss.detach().cpu())
-            self.right.append((logits.detach().argmax(1) == labels).float().mean().cpu())
-            self.moments.append(time.perf_counter())
-            self.tick(len(self.losses), search.steps)
-            return loss
-
-        def configure_optimizers(self) -> Any:
-            """Those of the recipe, which go on from epoch to epoch."""
-            schedule = {"scheduler": search.descent.schedule, "interval": "step"}
-            return [search.descent.optimizer], [schedule]
-
-        def on_train_start(self) -> None:
-            """NNI makes its Adam anew in every fit; what it had comes back."""
-            adam = _adam(self.trainer)
-            for slot, mixture in search.mixtures.items():
-                if slot in search.adam:
-                    adam.state[mixture.alpha] = {
-                        k: v.clone() for k, v in search.adam[slot].items()
-                    }
-
-        def on_train_end(self) -> None:
-            """Keep what NNI's Adam has."""
-            state = _adam(self.trainer).state
-            search.adam = {
-                slot: _copied(state[mixture.alpha])
-                for slot, mixture in search.mixtures.items()
-                if mixture.alpha in state
-            }
-
-        def told(self) -> dict[str, Any]:
-            """Means over the steps; None of what is no number."""
-            return {
-                "loss": _mean(self.losses),
-                "accuracy": _mean(self.right),
-                "alpha_loss": _mean(self.alpha_losses),
-            }
-
-    space, training = Space(), Training()
-    search.strategy.mutate_model(space)
-    training.set_model(space)
-    return search.strategy.configure_oneshot_module(training)
-
-
-def _penalty(search: OneShot) -> Tensor | float:
-    caps, costs = search.task.caps, search.task.costs
-    if costs is None or not caps.limits:
-        return 0.0
-    return STRENGTH * penalty(list(search.mixtures.values()), caps, costs)
-
-
-def _adam(trainer: Any) -> torch.optim.Optimizer:
-    """NNI's optimizer of α."""
-    found: torch.optim.Optimizer
-    found = next(one for one in trainer.optimizers if getattr(one, "is_arch_optimizer", False))
-    return found
-
-
-def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.clone() for key, value in state.items()}
-
-
-def _mean(values: list[Tensor]) -> float | None:
-    mean = float(torch.stack(values).mean()) if values else float("nan")
-    return mean if mean == mean else None
-
-
-def _trainer(search: OneShot) -> Any:
-    """Lightning for one epoch, which counts as the search's present one."""
-    import pytorch_lightning as pl
-
-    class OneEpoch(pl.Callback):
-        """Stops after it."""
-
-        def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-            """The epoch is over."""
-            trainer.should_stop = True
-
-    device = search.task.fabric.device
-    trainer = pl.Trainer(
-        accelerator=ACCELERATORS[device.type],
-        devices=1,
-        max_epochs=search.epochs,
-        callbacks=[OneEpoch()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    progress: Any = trainer.fit_loop.epoch_progress.current
-    progress.processed = progress.completed = search.epoch
-    search.module.train()
-    return trainer
 
 
 def _interruptible(work: Callable[[], None]) -> None:
